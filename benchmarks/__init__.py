@@ -1,0 +1,21 @@
+"""Benchmarks of fastnet against its NumPy reference; README.md beside this file has the rules.
+
+A fair comparison is one thread against one thread, and BLAS reads its thread count once, when NumPy loads it.
+So the count is set here, before any module of the suite can import NumPy.
+"""
+
+import os
+import sys
+
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+if "numpy" not in sys.modules:
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+
+#: Whether NumPy's BLAS was loaded, or is going to be, with one thread.
+BLAS_HAS_ONE_THREAD = os.cpu_count() == 1 or all(os.environ.get(name) == "1" for name in THREAD_VARIABLES)

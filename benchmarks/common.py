@@ -1,0 +1,183 @@
+"""What the suites share: the problems, their verification, and the comparison of one callable with another.
+
+The tables of shapes are append-only, and a problem's numbers are drawn with a seed made of its label: results
+of an old commit stay comparable with those of a new one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+import benchmarks
+import fastnet
+from fastnet import reference
+from fastnet.timing import Timing, take_turns
+
+DTYPES = ("float32", "float64")
+
+Shape = tuple[tuple[int, ...], int]
+
+
+def _labelled(table: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> dict[str, Shape]:
+    return {
+        f"{'-'.join(map(str, sizes))} x {batch}": (sizes, batch)
+        for sizes, batches in table
+        for batch in batches
+    }
+
+
+#: Label -> ((input, hidden, output), batch). Append only.
+NETWORKS = _labelled(
+    (
+        ((2, 4, 3), (1, 10, 1000, 100_000)),
+        ((2, 10, 3), (1_000_000,)),
+        ((16, 32, 8), (1, 64, 10_000)),
+        ((30, 100, 2), (1, 256, 20_000)),
+        ((64, 128, 10), (1, 32, 1024)),
+        ((784, 128, 10), (1, 2, 64, 4096)),
+        ((256, 256, 256), (16, 256)),
+        ((1024, 1024, 1024), (1, 8, 512)),
+    )
+)
+
+#: Label -> ((fan_in, fan_out), batch). Append only.
+LAYERS = _labelled(
+    (
+        ((2, 4), (1, 1000)),
+        ((16, 32), (10_000,)),
+        ((784, 128), (1, 64)),
+        ((256, 256), (256,)),
+    )
+)
+
+
+class WrongAnswer(AssertionError):
+    """fastnet and the reference differ by more than rounding can explain."""
+
+
+class Problem:
+    """An input with two callables, ``reference()`` and ``fastnet()``, that answer it from the same weights.
+
+    ``layers`` are the reference's, in order: what ``verify`` derives its tolerance from.
+    """
+
+    def __init__(
+        self, layers: list[Any], x: np.ndarray, reference: Callable[..., Any], fastnet: Callable[..., Any]
+    ) -> None:
+        self.layers = layers
+        self.x = x
+        self.reference = partial(reference, x)
+        self.fastnet = partial(fastnet, x)
+
+    def compare(self, **options: Any) -> dict[str, Timing]:
+        """Time ``reference`` and ``fastnet``, interleaved; ratios are to the reference."""
+        return take_turns({"reference": self.reference, "fastnet": self.fastnet}, **options)
+
+    def verify(self) -> None:
+        """Raise WrongAnswer unless both callables give the same shape, dtype and, within rounding, values."""
+        expected, got = self.reference(), self.fastnet()
+        if got.shape != expected.shape or got.dtype != expected.dtype:
+            raise WrongAnswer(f"expected {expected.shape} {expected.dtype}, got {got.shape} {got.dtype}")
+        error, bound = abs(got - expected), 2 * rounding_error(self.layers, self.x)
+        if not (error <= bound).all():  # a NaN is wrong too
+            raise WrongAnswer(f"error {(error / bound).max():.3g} times the bound that rounding explains")
+
+
+def rounding_error(layers: list[Any], x: np.ndarray) -> Any:
+    """Bound, element by element, the error of any evaluation of ``layers`` that rounds every operation.
+
+    A sum of n products is off by at most about n eps/2 times the sum of their absolute values, whatever
+    the order of summation. A sigmoid shrinks what it gets to at most a quarter and adds a few ulp of its own.
+    """
+    eps = float(np.finfo(x.dtype).eps)
+    error: Any = np.zeros_like(x)
+    for layer in layers:
+        if layer.params:
+            W, b = map(abs, layer.params)
+            error = error @ W + (len(W) + 2) / 2 * eps * (abs(x) @ W + b)
+        else:
+            error = error / 4 + 4 * eps
+        x = layer.forward(x)
+    return error
+
+
+def draw(label: str, shape: Shape, dtype: str, max_size: int | None) -> tuple[list[Any], np.ndarray]:
+    """Draw the Affine layers and the input of a shape, no dimension above ``max_size``."""
+    sizes, batch = shape
+    if max_size is not None:
+        sizes, batch = tuple(min(n, max_size) for n in sizes), min(batch, max_size)
+    rng = np.random.RandomState(zlib.crc32(label.encode()))
+    layers = []
+    for fan_in, fan_out in pairwise(sizes):
+        W, b = (rng.randn(*s) / np.sqrt(fan_in) for s in ((fan_in, fan_out), (fan_out,)))
+        layers.append(reference.Affine(W.astype(dtype), b.astype(dtype)))
+    return layers, rng.randn(batch, sizes[0]).astype(dtype)
+
+
+def twin(layer: Any) -> Any:
+    """Return fastnet's layer with the name, and the very weights, of a layer of the reference."""
+    return getattr(fastnet, type(layer).__name__)(*layer.params)
+
+
+def sequential(layers: list[Any]) -> Any:
+    return fastnet.Sequential([twin(layer) for layer in layers])
+
+
+def network_problem(
+    label: str,
+    dtype: str,
+    model: Callable[[list[Any]], Any] = sequential,
+    max_size: int | None = None,
+) -> Problem:
+    """Return a network of the table NETWORKS; ``model`` makes fastnet's from the reference's layers."""
+    (first, last), x = draw(label, NETWORKS[label], dtype, max_size)
+    net = reference.TwoLayerNet(1, 1, 1)
+    net.layers = [first, reference.Sigmoid(), last]
+    return Problem(net.layers, x, net.predict, model(net.layers).predict)
+
+
+def one_thread() -> None:
+    """Leave fastnet one thread; skip the benchmark where BLAS has more."""
+    if not benchmarks.BLAS_HAS_ONE_THREAD:
+        names = ", ".join(benchmarks.THREAD_VARIABLES)
+        raise NotImplementedError(f"NumPy was imported before the benchmarks: set {names} to 1 to compare")
+    if hasattr(fastnet, "set_num_threads"):
+        fastnet.set_num_threads(1)
+
+
+class Suite(ABC):
+    """Base of the classes that time a problem: prepared and verified in ``setup``, then timed.
+
+    asv repeats ``setup`` before every call that a ``time_`` method times: one cold call is all it sees.
+    Calls of a microsecond are timed warm and in batches here, and reported by ``track_`` methods.
+    """
+
+    #: Cap on every dimension, for a quick look at whether a class runs at all.
+    max_size: int | None = None
+    #: What ``take_turns`` is told.
+    timing: ClassVar[dict[str, Any]] = {"rounds": 15}
+
+    @abstractmethod
+    def build(self, *params: str) -> Problem:
+        """Return the problem that these params name."""
+
+    def setup(self, *params: str) -> None:
+        one_thread()
+        self.problem = self.build(*params)
+        self.problem.verify()
+
+    def track_time_ratio(self, *params: str) -> float:
+        return self.problem.compare(**self.timing)["fastnet"].ratio
+
+    def track_seconds(self, *params: str) -> float:
+        return take_turns({"fastnet": self.problem.fastnet}, **self.timing)["fastnet"].seconds
+
+    track_time_ratio.unit = "fastnet / reference"  # type: ignore[attr-defined]
+    track_seconds.unit = "seconds"  # type: ignore[attr-defined]

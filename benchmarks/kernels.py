@@ -1,0 +1,68 @@
+"""Single layers: the elementwise sigmoid, the affine map, and the two fused.
+
+Importing this module fails if fastnet has a public layer or network that no suite times.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+import fastnet
+from benchmarks.common import DTYPES, LAYERS, Problem, Suite, draw, twin
+from benchmarks.network import MODELS
+from fastnet import reference
+
+
+def sigmoid_problem(before: Any, x: np.ndarray) -> Problem:
+    """The sigmoid of an array like the one that a network would give it: what the Affine returns."""
+    layer = reference.Sigmoid()
+    return Problem([layer], before.forward(x), layer.forward, twin(layer).forward)
+
+
+def affine_problem(affine: Any, x: np.ndarray) -> Problem:
+    return Problem([affine], x, affine.forward, twin(affine).forward)
+
+
+def fused_problem(affine: Any, x: np.ndarray) -> Problem:
+    """The fused layer, beside the reference's two."""
+    layer = reference.Sigmoid()
+    fused = fastnet.AffineSigmoid(*affine.params)
+    return Problem([affine, layer], x, lambda x: layer.forward(affine.forward(x)), fused.forward)
+
+
+#: Public class -> what makes its problem from an Affine of the reference and an input.
+PROBLEMS: dict[str, Callable[[Any, np.ndarray], Problem]] = {
+    "Sigmoid": sigmoid_problem,
+    "Affine": affine_problem,
+    "AffineSigmoid": fused_problem,
+}
+
+
+class Forward(Suite):
+    """Every layer on its own, at the shapes of the table, in both dtypes."""
+
+    params = (list(PROBLEMS), list(LAYERS), DTYPES)
+    param_names = ("layer", "problem", "dtype")
+
+    def build(self, layer: str, problem: str, dtype: str) -> Problem:
+        (affine,), x = draw(problem, LAYERS[problem], dtype, self.max_size)
+        return PROBLEMS[layer](affine, x)
+
+
+def require_benchmarks(benchmarked: Iterable[str]) -> None:
+    """Raise ImportError if a public class of fastnet that computes something is not among ``benchmarked``."""
+    public = {name: getattr(fastnet, name) for name in fastnet.__all__}
+    computing = {
+        name
+        for name, value in public.items()
+        if inspect.isclass(value) and (hasattr(value, "forward") or hasattr(value, "predict"))
+    }
+    if missing := sorted(computing - set(benchmarked)):
+        raise ImportError(f"no benchmark of {', '.join(missing)}: add to kernels.PROBLEMS or network.MODELS")
+
+
+require_benchmarks([*PROBLEMS, *MODELS])

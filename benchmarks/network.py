@@ -1,0 +1,41 @@
+"""Whole networks: ``predict`` of fastnet beside ``predict`` of the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastnet
+from benchmarks.common import DTYPES, NETWORKS, Problem, Suite, network_problem, sequential
+
+
+def two_layer_net(layers: list[Any]) -> Any:
+    """Return a TwoLayerNet that has the weights of the reference's layers, in their dtype."""
+    first, _, last = layers
+    net = fastnet.TwoLayerNet(*first.params[0].shape, last.params[0].shape[1])
+    for mine, theirs in zip(net.layers, layers, strict=True):
+        mine.params[:] = theirs.params
+    return net
+
+
+#: Public class -> what makes one from the reference's layers.
+MODELS = {"Sequential": sequential, "TwoLayerNet": two_layer_net}
+
+
+class Predict(Suite):
+    """The grid: every network of the table, in both dtypes."""
+
+    params = (list(NETWORKS), DTYPES)
+    param_names = ("problem", "dtype")
+
+    def build(self, problem: str, dtype: str) -> Problem:
+        return network_problem(problem, dtype, max_size=self.max_size)
+
+
+class OneRowOverhead(Suite):
+    """One row through the smallest network: next to no arithmetic, so this is what a call costs by itself."""
+
+    params = (list(MODELS), DTYPES)
+    param_names = ("model", "dtype")
+
+    def build(self, model: str, dtype: str) -> Problem:
+        return network_problem("2-4-3 x 1", dtype, MODELS[model], self.max_size)

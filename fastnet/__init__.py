@@ -1,0 +1,7 @@
+"""Neural networks in NumPy's terms on compiled kernels: change the import, ``predict`` is faster."""
+
+from fastnet._version import __version__
+from fastnet.layers import Affine, AffineSigmoid, Sigmoid
+from fastnet.network import Sequential, TwoLayerNet
+
+__all__ = ["Affine", "AffineSigmoid", "Sequential", "Sigmoid", "TwoLayerNet", "__version__"]

@@ -1,0 +1,117 @@
+"""What a user passes in, checked and brought into the form that the kernels take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+KERNEL_DTYPES = {FLOAT32: FLOAT32, FLOAT64: FLOAT64}
+
+#: classes whose instances behave as plain arrays do: the rest go through the reference, which keeps their class
+_PLAIN_ARRAYS = (np.ndarray, np.memmap)
+_PLAIN = (*_PLAIN_ARRAYS, list, tuple, bool, int, float, complex)
+
+
+class Prepared(NamedTuple):
+    """Arrays of one dtype, ready for the kernels."""
+
+    x: np.ndarray[Any, Any]  # (rows, fan_in)
+    params: list[list[np.ndarray[Any, Any]]]  # [W, b] of each layer: (fan_in, fan_out), contiguous (fan_out,)
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]  # of the result
+
+
+def plain_array(value: Any) -> np.ndarray[Any, Any] | None:
+    """The value as an array, or None if it is of a class that may have ideas of its own."""
+    if type(value) in _PLAIN_ARRAYS:
+        return value  # type: ignore[no-any-return]
+    if type(value) in _PLAIN or isinstance(value, np.generic):
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return array if array.dtype.kind in "biufc" else None
+    return None
+
+
+def as_kernel_array(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The array as a plain ndarray of the very dtype object the kernels compare with; a copy only if needed."""
+    if array.dtype != dtype:
+        return np.asarray(array.astype(dtype))
+    if type(array) is np.ndarray and array.dtype is dtype:
+        return array
+    return array.view(np.ndarray).view(dtype)
+
+
+def prepare(pairs: Sequence[Any], x: Any) -> Prepared | None:
+    """Arrays for a chain of affine layers, or None where the kernels do not do what the reference does."""
+    first = plain_array(x)
+    if first is None or first.ndim == 0:
+        return None
+    found: np.dtype[Any] | None = None
+    incoming, width, lifted = first.dtype, first.shape[-1], False
+    params = []
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            return None
+        W, b = plain_array(pair[0]), plain_array(pair[1])
+        if W is None or b is None or W.ndim != 2 or W.shape[0] != width:
+            return None
+        width = W.shape[1]
+        if b.shape not in ((), (1,), (width,), (1, 1), (1, width)):
+            return None
+        product = np.result_type(incoming, W.dtype)
+        bias = pair[1] if type(pair[1]) in (bool, int, float) else b.dtype
+        dtype = KERNEL_DTYPES.get(product.newbyteorder("="))
+        if dtype is None or np.result_type(product, bias) != dtype or found not in (None, dtype):
+            return None
+        found, incoming = dtype, dtype
+        lifted = lifted or (b.ndim == 2 and first.ndim == 1)
+        row = np.ascontiguousarray(np.broadcast_to(as_kernel_array(b, dtype).reshape(-1), (width,)))
+        params.append([as_kernel_array(W, dtype), row])
+    if found is None:
+        return None
+    lead = (1,) if lifted else first.shape[:-1]
+    flat = as_kernel_array(first, found).reshape(int(np.prod(first.shape[:-1])), first.shape[-1])
+    return Prepared(flat, params, found, (*lead, width))
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[Any]) -> None:
+    """Raise unless a result of this shape and dtype can be written to `out` while the inputs are read."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray of shape {shape} and dtype {dtype}, not {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"out of shape {out.shape} is read-only")
+    if _overlaps_itself(out):
+        raise ValueError(f"elements of out overlap: shape {out.shape}, strides {out.strides}")
+    for array in inputs:
+        if isinstance(array, np.ndarray) and _overlap(out, array):
+            raise ValueError(
+                f"out of shape {out.shape} overlaps an input of shape {array.shape}, which is still to be read"
+            )
+
+
+def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    try:
+        return bool(np.shares_memory(a, b, max_work=100_000))
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
+    """Whether two elements may share bytes: false where each stride clears all that lies within it."""
+    extent = array.itemsize
+    axes = sorted((abs(stride), n) for stride, n in zip(array.strides, array.shape, strict=True) if n > 1)
+    for stride, n in axes:
+        if stride < extent:
+            return array.size > 0
+        extent += stride * (n - 1)
+    return False

@@ -1,0 +1,130 @@
+"""Runs of affine layers as one compiled call, and what is done where the kernels do not apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnet import reference
+from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, check_out, plain_array, prepare
+
+#: activations, by the numbers that the kernels know them by
+IDENTITY, SIGMOID = 0, 1
+
+
+def kernels(dtype: np.dtype[Any]) -> Any:
+    """Compiled entry points for float32 or float64. Numba is imported by the first call, not before."""
+    from fastnet.kernels import entry
+
+    return entry.entries(dtype)
+
+
+def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = None) -> Any:
+    """Affine layers one after the other, each with its activation.
+
+    Parameters
+    ----------
+    pairs : sequence of lists
+        ``params``, that is [W, b], of each layer.
+    activations : sequence of int
+        What follows each layer: `IDENTITY` or `SIGMOID`.
+    x : array_like
+        As the reference takes it.
+    out : ndarray, optional
+        Where to put the result.
+
+    Returns
+    -------
+    ndarray
+        As the reference gives it.
+    """
+    ready = prepare(pairs, x)
+    if ready is None:
+        if len(pairs) == 1:
+            return _by_reference(pairs[0], activations[0], x, out)
+        for i, pair in enumerate(pairs[:-1]):
+            x = chain([pair], [activations[i]], x)
+        return chain([pairs[-1]], [activations[-1]], x, out)
+    if out is None:
+        out = np.empty(ready.shape, ready.dtype)
+    else:
+        check_out(out, ready.shape, ready.dtype, [x, *(p for pair in pairs for p in pair)])
+    compiled = kernels(ready.dtype)
+    rows, width = ready.x.shape[0], ready.shape[-1]
+    target = _as_rows(out, rows, width, ready.dtype)
+    current = ready.x
+    limit = compiled.max_depth
+    for start in range(0, len(pairs), limit):
+        stop = min(start + limit, len(pairs))
+        params = ready.params[start:stop]
+        into = target if stop == len(pairs) else np.empty((rows, len(params[-1][1])), ready.dtype)
+        compiled.run_chain(current, into, params, compiled.program(activations[start:stop]))
+        current = into
+    if not np.may_share_memory(target, out):
+        out[...] = target.reshape(out.shape)
+    return out
+
+
+def sigmoid(x: Any, out: Any = None) -> Any:
+    """The logistic function of every element, as `chain` treats its arguments."""
+    array = None if isinstance(x, (list, tuple)) else plain_array(x)
+    dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
+    if array is None or dtype is None:
+        return _by_reference(None, SIGMOID, x, out)
+    result = np.empty(array.shape, dtype) if out is None else out
+    check_out(result, array.shape, dtype, [x])
+    flat = as_kernel_array(array, dtype).reshape(-1)
+    target = _as_rows(result, 1, array.size, dtype)
+    if target.strides[1] != target.itemsize or flat.strides[0] != flat.itemsize:
+        flat, target = np.ascontiguousarray(flat), np.empty((1, array.size), dtype)
+    kernels(dtype).sigmoid(flat, target.reshape(-1))
+    if not np.may_share_memory(target, result):
+        result[...] = target.reshape(result.shape)
+    return result[()] if out is None and array.ndim == 0 else result
+
+
+def _as_rows(out: np.ndarray[Any, Any], rows: int, width: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """A view of `out` as (rows, width), or a new array of that shape where there is no such view."""
+    plain = out.view(np.ndarray).view(dtype) if type(out) is not np.ndarray or out.dtype is not dtype else out
+    return plain.reshape(rows, width)
+
+
+def _by_reference(pair: Any, activation: int, x: Any, out: Any) -> Any:
+    """One layer through the reference: right for whatever NumPy takes, if not fast."""
+    layer = reference.Affine(None, None)
+    layer.params = pair
+    try:
+        with np.errstate(all="ignore"):
+            y = x if pair is None and activation == SIGMOID else layer.forward(x)
+            if activation == SIGMOID:
+                y = reference.Sigmoid().forward(y)
+    except Exception as error:
+        raise _named(error, pair, x) from error
+    if type(y) is np.ndarray:
+        y = np.ascontiguousarray(y)
+    if out is None:
+        return y
+    check_out(out, np.shape(y), np.asarray(y).dtype, [x, *(pair or ())])
+    out[...] = y
+    return out
+
+
+def _named(error: Exception, pair: Any, x: Any) -> Exception:
+    """The same exception, its message naming the shapes."""
+    names = ("W", "b") if isinstance(pair, (list, tuple)) and len(pair) == 2 else ()
+    parts = [_described("x", x), *(_described(n, p) for n, p in zip(names, pair or (), strict=False))]
+    text = f"{error}\n({', '.join(parts)})"
+    if type(error) in (ValueError, TypeError):
+        return type(error)(text)
+    error.add_note(text)
+    return error
+
+
+def _described(name: str, value: Any) -> str:
+    try:
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        return f"{name} of shape {array.shape} and dtype {array.dtype}"
+    except Exception:  # the value refuses even that: its class has to do
+        return f"{name} of class {type(value).__name__}"

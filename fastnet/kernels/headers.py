@@ -1,0 +1,141 @@
+"""Reading NumPy arrays and lists from compiled code, through the layout that NumPy's C interface fixes.
+
+A one-row call costs well under a microsecond, and most of that would go into unpacking six arrays. So
+compiled entry points take references to Python objects, and read the few fields they need from the
+object itself: type, number of dimensions, dtype, shape, strides, data. Every array is checked here, at
+every call, before an address in it is followed. The global interpreter lock is held throughout.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.primitives import load_int32, load_int64
+
+#: bytes of the header every object starts with; its last word is the type
+_HEAD = object.__basicsize__
+_TYPE = _HEAD - 8
+# struct PyArrayObject_fields (numpy/ndarraytypes.h)
+_DATA, _NDIM, _DIMS, _STRIDES, _DESCR = _HEAD, _HEAD + 8, _HEAD + 16, _HEAD + 24, _HEAD + 40
+# PyListObject: the number of items, the address of the items
+_LENGTH, _ITEMS = _HEAD, _HEAD + 8
+# PyBytesObject: length, hash, then the bytes
+BYTES_DATA = bytes.__basicsize__ - 1
+
+
+class ObjectRef(types.Type):  # type: ignore[misc]
+    """A borrowed reference to a Python object; `element` is the float type a call computes in."""
+
+    def __init__(self, element: Any) -> None:
+        self.element = element
+        super().__init__(name=f"ObjectRef({element})")
+
+
+@register_model(ObjectRef)
+class _ObjectRefModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, ir.IntType(64))
+
+
+@unbox(ObjectRef)  # type: ignore[untyped-decorator]
+def _unbox_reference(typ: Any, obj: Any, c: Any) -> NativeValue:
+    return NativeValue(c.builder.ptrtoint(obj, ir.IntType(64)))
+
+
+@intrinsic
+def address_of(typingctx: Any, ref: Any) -> Any:
+    return types.int64(ref), lambda context, b, sig, args: args[0]
+
+
+@intrinsic
+def zero_of(typingctx: Any, ref: Any) -> Any:
+    """0 in the type that the call computes in."""
+    element = ref.element
+    return element(ref), lambda context, b, sig, args: context.get_constant(element, 0.0)
+
+
+@kernel
+def same_kind(array, model):
+    """Whether an object is an array of the very type and dtype object of `model`, which Python checked."""
+    return same_type(array, model) and load_int64(array + _DESCR) == load_int64(model + _DESCR)
+
+
+@kernel
+def same_type(one, other):
+    return load_int64(one + _TYPE) == load_int64(other + _TYPE)
+
+
+@kernel
+def same_items(one, other):
+    """Whether two lists hold the same objects; `other` is known to be a list."""
+    if not same_type(one, other) or list_length(one) != list_length(other):
+        return False
+    for i in range(list_length(one)):
+        if list_item(one, i) != list_item(other, i):
+            return False
+    return True
+
+
+@kernel
+def ndim(array):
+    return load_int32(array + _NDIM)
+
+
+@kernel
+def data(array):
+    return load_int64(array + _DATA)
+
+
+@kernel
+def length(array, axis):
+    return load_int64(load_int64(array + _DIMS) + 8 * axis)
+
+
+@kernel
+def stride(array, axis):
+    return load_int64(load_int64(array + _STRIDES) + 8 * axis)
+
+
+@kernel
+def list_length(items):
+    return load_int64(items + _LENGTH)
+
+
+@kernel
+def list_item(items, index):
+    return load_int64(load_int64(items + _ITEMS) + 8 * index)
+
+
+def layout_is_known() -> bool:
+    """Whether this interpreter and this NumPy lay out their objects as assumed above."""
+    import ctypes
+
+    def word(address: int) -> int:
+        return int(ctypes.c_int64.from_address(address).value)
+
+    if sys.implementation.name != "cpython" or sys.maxsize < 2**32:
+        return False
+    if object.__basicsize__ != 16:  # debugging and free-threaded builds have longer heads
+        return False
+    probe = np.zeros((3, 5), np.float32)[:, ::2]
+    array, items = id(probe), [probe, None]
+    return (
+        word(array + _TYPE) == id(np.ndarray)
+        and word(array + _DATA) == probe.ctypes.data
+        and word(array + _NDIM) & 0xFFFFFFFF == 2
+        and word(word(array + _DIMS)) == 3
+        and word(word(array + _DIMS) + 8) == 3
+        and word(word(array + _STRIDES)) == 20
+        and word(word(array + _STRIDES) + 8) == 8
+        and word(array + _DESCR) == id(probe.dtype)
+        and word(id(items) + _LENGTH) == 2
+        and word(word(id(items) + _ITEMS)) == array
+        and ctypes.c_char.from_address(id(b"\x07") + BYTES_DATA).value == b"\x07"
+    )

@@ -1,0 +1,27 @@
+"""The one place for compile options, and the digest that ties cached code to the kernel sources."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+
+#: no fastmath: contraction is written out as fma, and nothing else may be reordered
+OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that only other compiled functions call."""
+    return numba.njit(**OPTIONS)(function)
+
+
+def source_digest() -> str:
+    """Digest of every kernel source and of the settings that change what they compile to."""
+    digest = hashlib.sha256(f"{config.OPT} {config.LOOP_VECTORIZE} {config.SLP_VECTORIZE}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

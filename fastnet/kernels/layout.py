@@ -1,0 +1,138 @@
+"""Moving rows of x, weights and results between their layout in memory and that of the kernels."""
+
+from __future__ import annotations
+
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.primitives import (
+    clear_vector,
+    copy_element,
+    copy_vector,
+    deinterleave,
+    interleave,
+    size_of,
+    transpose_square,
+)
+from fastnet.kernels.target import PANEL_VECTORS, VECTOR_BYTES
+
+
+@kernel
+def copy_block(zero, source, source_row, source_col, rows, columns, target, target_row, target_col):
+    """Element by element, for any strides."""
+    for i in range(rows):
+        for j in range(columns):
+            copy_element(
+                zero, source + i * source_row + j * source_col, target + i * target_row + j * target_col
+            )
+
+
+@kernel
+def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
+    """Transpose rows of x: a column of x becomes a row of `target`, padded with zeros to whole vectors.
+
+    `target` has room for `columns` rounded up to a multiple of the lanes.
+    """
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    whole = rows // lanes
+    packed = x_col == size and x_row == columns * size
+    for v in range(whole):
+        source, into = x + v * lanes * x_row, target + v * VECTOR_BYTES
+        if x_row == size:
+            for j in range(columns):
+                copy_vector(zero, source + j * x_col, into + j * target_row)
+        elif packed and columns == 2:
+            deinterleave(zero, 2, source, into, target_row)
+        elif packed and columns == 3:
+            deinterleave(zero, 3, source, into, target_row)
+        elif packed and columns == 4:
+            deinterleave(zero, 4, source, into, target_row)
+        elif x_col == size:
+            for j in range(0, columns, lanes):
+                transpose_square(zero, source + j * size, x_row, columns - j, into + j * target_row, target_row)
+        else:
+            copy_block(zero, source, x_row, x_col, lanes, columns, into, size, target_row)
+    rest = rows - whole * lanes
+    if rest > 0:
+        into = target + whole * VECTOR_BYTES
+        for j in range(columns):
+            clear_vector(zero, into + j * target_row)
+        copy_block(zero, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, size, target_row)
+
+
+@kernel
+def lanes_to_samples(zero, source, source_row, rows, columns, out, out_row, out_col):
+    """The way back: rows of `source` become columns of `out`; nothing is written beside them."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    whole = rows // lanes
+    packed = out_col == size and out_row == columns * size
+    for v in range(whole):
+        piece, into = source + v * VECTOR_BYTES, out + v * lanes * out_row
+        if out_row == size:
+            for j in range(columns):
+                copy_vector(zero, piece + j * source_row, into + j * out_col)
+        elif packed and columns == 2:
+            interleave(zero, 2, piece, source_row, into)
+        elif packed and columns == 3:
+            interleave(zero, 3, piece, source_row, into)
+        elif packed and columns == 4:
+            interleave(zero, 4, piece, source_row, into)
+        else:
+            j = 0
+            if out_col == size:
+                while j + lanes <= columns:
+                    transpose_square(
+                        zero, piece + j * source_row, source_row, lanes, into + j * size, out_row
+                    )
+                    j += lanes
+            copy_block(
+                zero, piece + j * source_row, size, source_row, lanes, columns - j,
+                into + j * out_col, out_row, out_col,
+            )  # fmt: skip
+    done = whole * lanes
+    copy_block(
+        zero, source + done * size, size, source_row, rows - done, columns, out + done * out_row, out_row, out_col
+    )
+
+
+@kernel
+def copy_rows(zero, source, source_row, rows, columns, out, out_row, out_col):
+    """Rows of contiguous elements to `out` of any strides."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    for i in range(rows):
+        j = 0
+        if out_col == size:
+            while j + lanes <= columns:
+                copy_vector(zero, source + i * source_row + j * size, out + i * out_row + j * size)
+                j += lanes
+        while j < columns:
+            copy_element(zero, source + i * source_row + j * size, out + i * out_row + j * out_col)
+            j += 1
+
+
+@kernel
+def pack_panel(zero, w, w_row, w_col, depth, columns, panel):
+    """Columns of W side by side, at most a panel of them, row after row without a gap."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    panel_row = PANEL_VECTORS * VECTOR_BYTES
+    whole = columns // lanes
+    if w_col == size:
+        for k in range(depth):
+            for v in range(whole):
+                copy_vector(zero, w + k * w_row + v * VECTOR_BYTES, panel + k * panel_row + v * VECTOR_BYTES)
+    elif w_row == size:
+        for v in range(whole):
+            source, into = w + v * lanes * w_col, panel + v * VECTOR_BYTES
+            k = 0
+            while k + lanes <= depth:
+                transpose_square(zero, source + k * size, w_col, lanes, into + k * panel_row, panel_row)
+                k += lanes
+            copy_block(
+                zero, source + k * size, w_row, w_col, depth - k, lanes, into + k * panel_row, panel_row, size
+            )
+    else:
+        whole = 0
+    done = whole * lanes
+    copy_block(zero, w + done * w_col, w_row, w_col, depth, columns - done, panel + done * size, panel_row, size)

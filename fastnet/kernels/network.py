@@ -1,0 +1,214 @@
+"""A block of rows through all layers of a network, in either orientation of the register tile.
+
+The call is described by a table of 64-bit integers (``CALL`` fields, then ``LAYER`` fields for each
+layer). Every sum runs in one canonical order, which depends on the fan-in alone: chunks of CHUNK inputs,
+each a chain of fused multiply-adds in ascending order; the first starts from the bias, each later one
+from zero and is then added. So a row's result is the same bits in any batch and in either orientation.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import types
+
+from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panel, samples_to_lanes
+from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
+from fastnet.kernels.sweep import IDENTITY, sweep
+from fastnet.kernels.target import PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
+
+CHUNK = 256
+
+# -- fields of the table, as byte offsets
+X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH, SWEEP, RUN_ROWS = range(0, 72, 8)
+W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
+CALL_BYTES = 72
+LAYER_BYTES = 56
+PROGRAM_HEAD = 16
+
+#: outputs in lanes: rows of a block; from PACK_ROWS on, packing weights costs less than it saves
+BLOCK_ROWS = 32 * TILE_ROWS
+PACK_ROWS = 4 * TILE_ROWS
+_PANEL_BYTES = PANEL_VECTORS * VECTOR_BYTES
+
+
+@kernel
+def split_rows(n, done):
+    """Height of the next tile when n rows are split into tiles as equal as can be."""
+    left = n - done
+    tiles = (left + TILE_ROWS - 1) // TILE_ROWS
+    return (left + tiles - 1) // tiles
+
+
+@kernel
+def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panel):
+    """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
+    size = size_of(zero)
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    w, w_row, w_col = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL)
+    bias, activation = load_int64(layer + BIAS), load_int64(layer + ACTIVATION)
+    pack = rows >= PACK_ROWS or w_col != size
+    step = _PANEL_BYTES // size if pack else fan_out
+    k = 0
+    while k == 0 or k < fan_in:
+        depth = min(CHUNK, fan_in - k)
+        last = k + depth == fan_in
+        j = 0
+        while j < fan_out:
+            columns = min(step, fan_out - j)
+            source, b, b_k = w + k * w_row + j * w_col, panel, _PANEL_BYTES
+            if pack:
+                pack_panel(zero, source, w_row, w_col, depth, columns, panel)
+            else:
+                b, b_k = source, w_row
+            r = 0
+            while r < rows:
+                height = split_rows(rows, r)
+                sweep(
+                    zero, sweep_tiles, height, a + r * a_row + k * a_k, a_row, a_k, b, b_k,
+                    zeros if k else bias + j * size, 0, 0 if k else VECTOR_BYTES,
+                    c + r * c_row + j * size, c_row, columns, depth, k, activation if last else IDENTITY,
+                )  # fmt: skip
+                r += height
+            j += columns
+        k += CHUNK
+
+
+@kernel
+def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, biases):
+    """One layer for vectors of samples; weights are broadcast element by element."""
+    size = size_of(zero)
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    w, w_row, w_col = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL)
+    activation = load_int64(layer + ACTIVATION)
+    k = 0
+    while k == 0 or k < fan_in:
+        depth = min(CHUNK, fan_in - k)
+        last = k + depth == fan_in
+        j = 0
+        while j < fan_out:
+            height = split_rows(fan_out, j)
+            sweep(
+                zero, sweep_tiles, height, w + k * w_row + j * w_col, w_col, w_row, a + k * row_bytes, row_bytes,
+                zeros if k else biases + j * VECTOR_BYTES, 0 if k else VECTOR_BYTES, 0,
+                c + j * row_bytes, row_bytes, vecs * (VECTOR_BYTES // size), depth, k,
+                activation if last else IDENTITY,
+            )  # fmt: skip
+            j += height
+        k += CHUNK
+
+
+@kernel
+def widest_layer(table):
+    """(largest fan_out of a layer, largest of those and the first fan_in, sum of all fan_outs)."""
+    most, total = 0, 0
+    for i in range(load_int64(table + DEPTH)):
+        fan_out = load_int64(table + CALL_BYTES + i * LAYER_BYTES + FAN_OUT)
+        most, total = max(most, fan_out), total + fan_out
+    return most, max(most, load_int64(table + CALL_BYTES + FAN_IN)), total
+
+
+@kernel
+def padded_row(zero, columns):
+    """Bytes of a scratch row: whole vectors, and an odd number of cache lines, so that rows do not collide."""
+    lines = (columns * size_of(zero) + 63) // 64
+    return (lines | 1) * 64
+
+
+@kernel
+def scratch_bytes(zero, table, by_samples, block):
+    """Scratch that `run_rows` needs for blocks of so many rows."""
+    lanes = VECTOR_BYTES // size_of(zero)
+    most, widest, total = widest_layer(table)
+    if by_samples:
+        row_bytes = (block + lanes - 1) // lanes * VECTOR_BYTES
+        return VECTOR_BYTES + total * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
+    return VECTOR_BYTES + CHUNK * _PANEL_BYTES + 2 * block * padded_row(zero, most)
+
+
+@kernel
+def _splat_biases(zero, layers, depth, biases):
+    size = size_of(zero)
+    for i in range(depth):
+        layer = layers + i * LAYER_BYTES
+        bias = load_int64(layer + BIAS)
+        for j in range(load_int64(layer + FAN_OUT)):
+            splat_element(zero, bias + j * size, biases)
+            biases += VECTOR_BYTES
+
+
+def compile_run_rows(element, digest, cache):
+    """The compiled loop over blocks; its ``address`` is called through `run_rows`."""
+
+    @numba.cfunc(types.int64(element, *[types.int64] * 6), cache=cache, **OPTIONS)
+    def run_blocks(zero, table, first, stop, by_samples, block, scratch):
+        digest  # noqa: B018
+        size = size_of(zero)
+        lanes = VECTOR_BYTES // size
+        x, x_row, x_col = load_int64(table + X), load_int64(table + X_ROW), load_int64(table + X_COL)
+        out, out_row, out_col = load_int64(table + OUT), load_int64(table + OUT_ROW), load_int64(table + OUT_COL)
+        layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
+        sweep_tiles = load_int64(table + SWEEP)
+        fan_in = load_int64(layers + FAN_IN)
+        fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)
+        most, widest, total = widest_layer(table)
+        zeros = scratch
+        clear_vector(zero, zeros)
+        scratch += VECTOR_BYTES
+        if by_samples:
+            biases = scratch
+            scratch += total * VECTOR_BYTES
+            _splat_biases(zero, layers, depth, biases)
+            while first < stop:
+                rows = min(block, stop - first)
+                vecs = (rows + lanes - 1) // lanes
+                row_bytes = vecs * VECTOR_BYTES
+                here, there = scratch, scratch + (widest + lanes) * row_bytes
+                samples_to_lanes(zero, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes)
+                bias = biases
+                for i in range(depth):
+                    layer = layers + i * LAYER_BYTES
+                    samples_in_lanes(zero, sweep_tiles, layer, here, row_bytes, vecs, there, zeros, bias)
+                    bias += load_int64(layer + FAN_OUT) * VECTOR_BYTES
+                    here, there = there, here
+                lanes_to_samples(zero, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col)
+                first += rows
+        else:
+            panel = scratch
+            row_bytes = padded_row(zero, most)
+            one = panel + CHUNK * _PANEL_BYTES
+            other = one + block * row_bytes
+            direct = out_col == size and fan_out % lanes == 0  # whole vectors only: nothing is written past a row
+            while first < stop:
+                rows = min(block, stop - first)
+                a, a_row, a_k = x + first * x_row, x_row, x_col
+                target = out + first * out_row
+                for i in range(depth):
+                    layer = layers + i * LAYER_BYTES
+                    if i == depth - 1 and direct:
+                        outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, target, out_row, zeros, panel)
+                    else:
+                        outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, one, row_bytes, zeros, panel)
+                    a, a_row, a_k = one, row_bytes, size
+                    one, other = other, one
+                if not direct:
+                    copy_rows(zero, a, a_row, rows, fan_out, target, out_row, out_col)
+                first += rows
+        return 0
+
+    return run_blocks
+
+
+@kernel
+def run_rows(zero, table, first, stop, by_samples, block, scratch):
+    """Rows first..stop of x through all layers, `block` rows at a time, into the same rows of out."""
+    call(zero, load_int64(table + RUN_ROWS), (table, first, stop, by_samples, block, scratch))
+
+
+@kernel
+def run_allocated(zero, table, first, stop, by_samples, block):
+    """`run_rows` with scratch of its own from the heap."""
+    scratch = np.empty(scratch_bytes(zero, table, by_samples, block) + 64, np.uint8)
+    run_rows(zero, table, first, stop, by_samples, block, (scratch.ctypes.data + 63) // 64 * 64)
+    scratch[0] = 0  # the last use: keeps the memory alive until here

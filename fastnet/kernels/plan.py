@@ -1,0 +1,45 @@
+"""Which orientation and block a call runs in: the smaller of two estimated costs.
+
+Estimates are in cycles of the fused multiply-add units, two vectors a cycle. They decide speed alone:
+the order of every sum, hence every bit of the result, is the same either way.
+"""
+
+from __future__ import annotations
+
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.network import BLOCK_ROWS, CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
+from fastnet.kernels.primitives import load_int64, size_of
+from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
+
+#: fused multiply-add takes so many cycles, so a tile needs eight chains to keep two units busy
+_LATENCY = 4
+#: weights beyond this do not stay in the first-level cache beside a block of samples
+_L1_WEIGHTS = 24 * 1024
+_BLOCK_SCRATCH = 1 << 20
+
+
+@kernel
+def plan(zero, table, batch):
+    """(samples in lanes?, rows of a block) for a call of so many rows."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
+    vecs = (min(batch, BLOCK_VECTORS * lanes) + lanes - 1) // lanes
+    rows = min(batch, BLOCK_VECTORS * lanes)
+    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    by_samples, by_outputs, weights, widest = 0, 0, 0, 1
+    for i in range(depth):
+        fan_in = load_int64(layers + i * LAYER_BYTES + FAN_IN)
+        fan_out = load_int64(layers + i * LAYER_BYTES + FAN_OUT)
+        weights += fan_in * fan_out * size
+        widest = max(widest, fan_out)
+        out_vecs = (fan_out + lanes - 1) // lanes
+        by_outputs += max(fan_in * rows * out_vecs // 2, fan_in * _LATENCY * tiles)
+        by_samples += max(fan_in * fan_out * vecs // 2, fan_in * _LATENCY)
+    by_samples += load_int64(layers + FAN_IN) * vecs * 2
+    if weights > _L1_WEIGHTS:
+        by_samples += by_samples
+    if batch >= lanes and by_samples <= by_outputs:
+        return 1, BLOCK_VECTORS * lanes
+    block = min(BLOCK_ROWS, _BLOCK_SCRATCH // (2 * widest * size) // TILE_ROWS * TILE_ROWS)
+    return 0, max(block, 2 * TILE_ROWS)

@@ -1,0 +1,80 @@
+"""One row of register tiles with its activation: the function that all the arithmetic happens in.
+
+It is compiled on its own and called by its address. Inlined into every caller it would be optimised
+again at each level of them, and the first call of a process without a cache would take 20 s, not 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from numba import types
+
+from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.primitives import call, sigmoid_vector, size_of, tile
+from fastnet.kernels.target import TILE_ROWS, TILES, VECTOR_BYTES
+
+IDENTITY, SIGMOID = 0, 1
+
+_WIDEST = max(TILES[1])
+#: widest tile of so many rows that is no wider than the vectors left
+_TILE_WIDTH = tuple(
+    max(w for w in TILES[rows] if w <= max(left, 1)) if rows else 0
+    for rows in range(TILE_ROWS + 1)
+    for left in range(_WIDEST + 1)
+)
+_INTEGERS = 15
+
+
+@kernel
+def activate(zero, activation, source, target, vecs):
+    if activation == SIGMOID:
+        for v in range(vecs):
+            sigmoid_vector(zero, source + v * VECTOR_BYTES, target + v * VECTOR_BYTES)
+
+
+def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
+    """The compiled sweep for float32 or float64; its ``address`` is what the other kernels call."""
+
+    @numba.cfunc(types.int64(element, *[types.int64] * _INTEGERS), cache=cache, **OPTIONS)
+    def sweep_tiles(
+        zero, rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation
+    ):
+        digest  # noqa: B018
+        lanes = VECTOR_BYTES // size_of(zero)
+        vecs = columns // lanes
+        rest = columns - vecs * lanes
+        v = 0
+        while v < vecs or rest > 0:
+            part = 0
+            if v < vecs:
+                width = _TILE_WIDTH[rows * (_WIDEST + 1) + min(vecs - v, _WIDEST)]
+            else:
+                width, part, rest = 1, rest, 0
+            here = c + v * VECTOR_BYTES
+            tile(
+                zero, rows, width, part, a, a_row, a_k, b + v * VECTOR_BYTES, b_k,
+                init + v * init_vec, init_row, init_vec, here, c_row, depth, add,
+            )  # fmt: skip
+            for r in range(rows):
+                activate(zero, activation, here + r * c_row, here + r * c_row, width)
+            v += width
+        return 0
+
+    return sweep_tiles
+
+
+@kernel
+def sweep(
+    zero, address, rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation
+):
+    """C = activation(init + A B) for up to TILE_ROWS rows of A, tile after tile along all columns of B.
+
+    Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole
+    vectors. With `add`, C = activation(C + init + A B).
+    """
+    call(
+        zero, address,
+        (rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation),
+    )  # fmt: skip

@@ -1,0 +1,43 @@
+"""The instruction set that Numba compiles for, and the tile sizes that follow from it."""
+
+from __future__ import annotations
+
+import platform
+
+from numba.core import config
+from numba.core.registry import cpu_target
+
+#: feature -> (bytes in a vector register, number of vector registers), widest first
+_VECTOR_UNITS = {"avx512f": (64, 32), "avx2": (32, 16), "avx": (32, 16)}
+_SSE = (16, 16)
+_NEON = (16, 32)
+
+
+def features() -> frozenset[str]:
+    """Names of the CPU features that compiled code may use (llvm's names, without the plus)."""
+    flags = config.CPU_FEATURES
+    if flags is None:
+        flags = cpu_target.target_context.codegen().magic_tuple()[2]
+    return frozenset(f[1:] for f in flags.split(",") if f.startswith("+"))
+
+
+def _vector_unit() -> tuple[int, int]:
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return _NEON
+    have = features()
+    return next((unit for name, unit in _VECTOR_UNITS.items() if name in have), _SSE)
+
+
+VECTOR_BYTES, VECTOR_REGISTERS = _vector_unit()
+
+#: rows of a register tile -> how many vectors wide it may be, widest first. Accumulators, one row of
+#: broadcasts and one loaded vector have to fit in the registers.
+TILES = {
+    16: {1: (8, 4, 2, 1), 2: (6, 4, 2, 1), 3: (4, 2, 1), 4: (3, 2, 1), 5: (2, 1), 6: (2, 1)},
+    32: {1: (8, 4, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1), 5: (4, 2, 1), 6: (4, 2, 1)},
+}[VECTOR_REGISTERS]
+TILE_ROWS = max(TILES)
+#: width of the tallest tile: the panels that weights are packed into
+PANEL_VECTORS = TILES[TILE_ROWS][0]
+#: vectors of samples that go through a narrow network together; every tile width divides it or nearly
+BLOCK_VECTORS = 12

@@ -1,0 +1,191 @@
+"""SIMD vectors while a kernel is being compiled: Python operators on a ``Vec`` append LLVM instructions.
+
+This file and the intrinsics built on it are the only places that speak LLVM. Every operation is one
+that IEEE 754 rounds correctly, or moves bits, so a result does not depend on the instruction set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from llvmlite import ir
+
+from fastnet.kernels.target import VECTOR_BYTES
+
+I1 = ir.IntType(1)
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+
+
+def scalar_type(itemsize: int) -> ir.Type:
+    return ir.FloatType() if itemsize == 4 else ir.DoubleType()
+
+
+class Vec:
+    """One vector register of floats, or of integers of the same width."""
+
+    __slots__ = ("b", "v")
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.b = builder
+        self.v = value
+
+    # -- arithmetic, each operation rounded once
+
+    def __add__(self, other: Vec) -> Vec:
+        return Vec(self.b, self.b.fadd(self.v, other.v))
+
+    def __sub__(self, other: Vec) -> Vec:
+        return Vec(self.b, self.b.fsub(self.v, other.v))
+
+    def __mul__(self, other: Vec) -> Vec:
+        return Vec(self.b, self.b.fmul(self.v, other.v))
+
+    def __truediv__(self, other: Vec) -> Vec:
+        return Vec(self.b, self.b.fdiv(self.v, other.v))
+
+    def __neg__(self) -> Vec:
+        return Vec(self.b, self.b.fneg(self.v))
+
+    def fma(self, factor: Vec, addend: Vec) -> Vec:
+        """self * factor + addend, rounded once."""
+        # declare_intrinsic refuses vector types, so the function is declared by its name
+        kind = "f32" if itemsize_of(self) == 4 else "f64"
+        name = f"llvm.fma.v{lanes_of(self)}{kind}"
+        ty = self.v.type
+        fn = self.b.module.globals.get(name) or ir.Function(
+            self.b.module, ir.FunctionType(ty, (ty, ty, ty)), name
+        )
+        return Vec(self.b, self.b.call(fn, (self.v, factor.v, addend.v)))
+
+    # -- selection and bits
+
+    def __lt__(self, other: Vec) -> Vec:
+        """Lanes where self < other; false where either is NaN."""
+        return Vec(self.b, self.b.fcmp_ordered("<", self.v, other.v))
+
+    def where(self, chosen: Vec, otherwise: Vec) -> Vec:
+        """Lanes of `chosen` where this mask is set, of `otherwise` elsewhere."""
+        return Vec(self.b, self.b.select(self.v, chosen.v, otherwise.v))
+
+    def negative_abs(self) -> Vec:
+        bits = self.bits()
+        sign = bits.v.type([1 << (8 * itemsize_of(self) - 1)] * lanes_of(self))
+        return Vec(self.b, self.b.bitcast(self.b.or_(bits.v, sign), self.v.type))
+
+    def bits(self) -> Vec:
+        return Vec(self.b, self.b.bitcast(self.v, ir.VectorType(ir.IntType(8 * itemsize_of(self)), lanes_of(self))))
+
+    def exponent_field(self) -> Vec:
+        """The float whose exponent field is the low bits of this one: 2.0 ** (low bits - bias)."""
+        mantissa = 23 if itemsize_of(self) == 4 else 52
+        bits = self.bits()
+        shift = bits.v.type([mantissa] * lanes_of(self))
+        return Vec(self.b, self.b.bitcast(self.b.shl(bits.v, shift), self.v.type))
+
+    def like(self, value: float) -> Vec:
+        """A constant in every lane."""
+        return Vec(self.b, self.v.type([value] * lanes_of(self)))
+
+    def shuffle(self, other: Vec, lanes: Sequence[int | None]) -> Vec:
+        """Lanes picked by number out of self (0..n-1) and other (n..2n-1); None leaves a lane where it is."""
+        mask = ir.VectorType(I32, len(lanes))([at if i is None else i for at, i in enumerate(lanes)])
+        return Vec(self.b, self.b.shuffle_vector(self.v, other.v, mask))
+
+
+def lanes_of(vec: Vec) -> int:
+    return int(vec.v.type.count)
+
+
+def itemsize_of(vec: Vec) -> int:
+    return 4 if isinstance(vec.v.type.element, ir.FloatType) else 8
+
+
+# -- memory: addresses are 64-bit integers; no alignment is assumed, as NumPy promises none
+
+
+def vector_type(itemsize: int) -> ir.VectorType:
+    return ir.VectorType(scalar_type(itemsize), VECTOR_BYTES // itemsize)
+
+
+def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
+    value = b.load(b.inttoptr(address, ty.as_pointer()), align=1)
+    return value
+
+
+def store(b: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    b.store(value, b.inttoptr(address, value.type.as_pointer()), align=1)
+
+
+def load_vector(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
+    return Vec(b, load(b, address, vector_type(itemsize)))
+
+
+def first_lanes(b: ir.IRBuilder, count: ir.Value, itemsize: int) -> ir.Value:
+    """Mask of the first `count` lanes."""
+    n = VECTOR_BYTES // itemsize
+    width = ir.IntType(8 * itemsize)
+    limit = splat(b, b.trunc(count, width) if itemsize == 4 else count, n)
+    return b.icmp_signed("<", ir.VectorType(width, n)(list(range(n))), limit)
+
+
+def load_masked(b: ir.IRBuilder, address: ir.Value, mask: ir.Value, itemsize: int) -> Vec:
+    """Load the lanes in `mask` and touch no other; the rest are 0."""
+    ty = vector_type(itemsize)
+    name = f"llvm.masked.load.v{ty.count}f{8 * itemsize}.p0"
+    fn = b.module.globals.get(name) or ir.Function(
+        b.module, ir.FunctionType(ty, (ty.as_pointer(), I32, mask.type, ty)), name
+    )
+    zero = ty([0.0] * ty.count)
+    return Vec(b, b.call(fn, (b.inttoptr(address, ty.as_pointer()), I32(1), mask, zero)))
+
+
+def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    ty = ir.VectorType(value.type, lanes)
+    one = b.insert_element(ir.Constant(ty, ir.Undefined), value, I32(0))
+    return b.shuffle_vector(one, ir.Constant(ty, ir.Undefined), ir.VectorType(I32, lanes)([0] * lanes))
+
+
+def load_splat(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
+    return Vec(b, splat(b, load(b, address, scalar_type(itemsize)), VECTOR_BYTES // itemsize))
+
+
+# -- rearranging
+
+
+def gather_lanes(vecs: Sequence[Vec], wanted: Sequence[int]) -> Vec:
+    """The vector of the lanes `wanted`, numbered through the concatenation of `vecs`."""
+    n = lanes_of(vecs[0])
+    result: Vec | None = None
+    for i, vec in enumerate(vecs):
+        here = [w - i * n if i * n <= w < (i + 1) * n else None for w in wanted]
+        if all(h is None for h in here):
+            continue
+        if result is None:
+            result, known = vec.shuffle(vec, here), here
+        else:
+            pick = [n + h if h is not None else (j if known[j] is not None else None) for j, h in enumerate(here)]
+            result = result.shuffle(vec, pick)
+            known = [h if h is not None else k for h, k in zip(here, known, strict=True)]
+    assert result is not None
+    return result
+
+
+def transpose(rows: Sequence[Vec]) -> list[Vec]:
+    """Transpose a square of n vectors of n lanes in log2(n) rounds of two-input shuffles."""
+    n = len(rows)
+    out = list(rows)
+    half = 1
+    while half < n:
+        step = [*out]
+        for i in range(n):
+            if i & half:
+                continue
+            low, high = out[i], out[i + half]
+            first = [j if not j & half else n + j - half for j in range(n)]
+            second = [j + half if not j & half else n + j for j in range(n)]
+            step[i] = low.shuffle(high, first)
+            step[i + half] = low.shuffle(high, second)
+        out = step
+        half *= 2
+    return out
+

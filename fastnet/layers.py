@@ -1,0 +1,157 @@
+"""Layers: a list ``params`` and a method ``forward(x)`` each."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+from fastnet import fused
+from fastnet.fused import IDENTITY, SIGMOID
+
+
+class Layer:
+    """What the layers share: weights are read from ``params`` at every call."""
+
+    #: lists of layers that networks have looked at: emptied when a layer's `forward` is replaced
+    looked_at: WeakSet[Any] = WeakSet()
+
+    params: list[Any]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name == "forward":
+            self._forget()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if name == "forward":
+            self._forget()
+
+    def _forget(self) -> None:
+        for seen in tuple(Layer.looked_at):
+            seen.forget()
+
+
+class Sigmoid(Layer):
+    """The logistic function of every element, 1 / (1 + exp(-x)).
+
+    Attributes
+    ----------
+    params : list
+        Empty: there is nothing to learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import Sigmoid
+    >>> Sigmoid().forward(np.array([0.0, np.inf, -np.inf]))
+    array([0.5, 1. , 0. ])
+    """
+
+    def __init__(self) -> None:
+        self.params: list[Any] = []
+
+    def forward(self, x: Any, out: Any = None) -> Any:
+        """Apply the function to x.
+
+        Parameters
+        ----------
+        x : array_like
+            Of any shape. float32 and float64 run in a compiled kernel, which keeps the dtype; other
+            dtypes go through the NumPy reference.
+        out : ndarray, optional
+            Where to put the result: of the result's shape and dtype, not overlapping x.
+
+        Returns
+        -------
+        ndarray
+            Of x's shape, never outside [0, 1]; NaN where x is NaN.
+
+        Raises
+        ------
+        ValueError
+            If `out` has another shape, is read-only or overlaps x.
+        TypeError
+            If `out` is no array of the result's dtype, or x is nothing that NumPy can compute with.
+        """
+        return fused.sigmoid(x, out)
+
+
+class Affine(Layer):
+    """x @ W + b.
+
+    Parameters
+    ----------
+    W : array_like
+        Weights, of shape (fan_in, fan_out).
+    b : array_like
+        Biases, of shape (fan_out,), (1, fan_out) or a scalar.
+
+    Attributes
+    ----------
+    params : list
+        [W, b], the very objects. Entries may be edited in place or replaced; the next call sees it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import Affine
+    >>> Affine(np.eye(2), np.array([0.5, -0.5])).forward(np.array([[1.0, 2.0]]))
+    array([[1.5, 1.5]])
+    """
+
+    _activation = IDENTITY
+
+    def __init__(self, W: Any, b: Any) -> None:
+        self.params: list[Any] = [W, b]
+
+    def forward(self, x: Any, out: Any = None) -> Any:
+        """Apply the layer to x.
+
+        Parameters
+        ----------
+        x : array_like
+            Of shape (..., fan_in), usually (batch, fan_in).
+        out : ndarray, optional
+            Where to put the result: of the result's shape and dtype, overlapping none of x, W, b.
+
+        Returns
+        -------
+        ndarray
+            Of shape (..., fan_out) and the dtype that NumPy promotes x, W and b to.
+
+        Raises
+        ------
+        ValueError
+            If the shapes of x, W and b do not fit together; if `out` has another shape than the result,
+            is read-only or overlaps an input.
+        TypeError
+            If NumPy has no matrix product for these types, or `out` is no array of the result's dtype.
+        """
+        return fused.chain([self.params], [self._activation], x, out)
+
+
+class AffineSigmoid(Affine):
+    """The logistic function of x @ W + b, in one kernel.
+
+    Parameters
+    ----------
+    W : array_like
+        Weights, of shape (fan_in, fan_out).
+    b : array_like
+        Biases, of shape (fan_out,), (1, fan_out) or a scalar.
+
+    Attributes
+    ----------
+    params : list
+        [W, b], the very objects. Entries may be edited in place or replaced; the next call sees it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import AffineSigmoid
+    >>> AffineSigmoid(np.eye(2), np.zeros(2)).forward(np.array([[0.0, np.inf]]))
+    array([[0.5, nan]])
+    """
+
+    _activation = SIGMOID

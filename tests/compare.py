@@ -1,0 +1,171 @@
+"""Comparing fastnet with the reference: same kind of answer, values within a derived bound."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastnet import reference
+from tests.cases import AffineSigmoid, Case, Loop
+
+
+def numbers(a: Any) -> np.ndarray:
+    """An array of numbers NumPy can measure: Python's own, in an object array, are float64 or complex128."""
+    a = np.asarray(a)
+    if a.dtype != object:
+        return a
+    return a.astype(np.complex128 if any(isinstance(v, complex) for v in a.flat) else np.float64)
+
+
+def _eps(*dtypes: np.dtype) -> float:
+    """The coarsest rounding among them; whole numbers round nothing."""
+    return max((float(np.finfo(d).eps) for d in dtypes if d.kind in "fc"), default=0.0)
+
+
+def _tiny(dtype: np.dtype) -> float:
+    return float(np.finfo(dtype).tiny) if dtype.kind in "fc" else 0.0
+
+
+def _size(a: Any) -> np.ndarray:
+    """Absolute values in float64, of arrays and whatever NumPy makes one of."""
+    return np.abs(numbers(a)).astype(np.float64)
+
+
+def affine_bound(x: Any, W: Any, b: Any, err: Any = 0.0) -> np.ndarray:
+    """The error of ``x @ W + b`` where x is known to ``err``: gamma_n * (|x| @ |W| + |b|), n = fan_in + 2.
+
+    The classical bound, for any order of the sum, with or without fused multiply-adds.
+    """
+    product = np.matmul(x, W)
+    inner, dtype = numbers(product).dtype, numbers(product + b).dtype
+    u = _eps(inner, dtype) / 2
+    n = np.shape(x)[-1] + 2
+    assert n * u < 0.5, "the bound says nothing at this fan-in"
+    gamma = n * u / (1 - n * u)
+    spread = np.matmul(np.broadcast_to(err, np.shape(x)), _size(W))
+    # Either side's x is the exact one within err, so at most |x| + 2 err; products may underflow.
+    reach = np.matmul(_size(x), _size(W)) + 2 * spread + _size(b)
+    return spread + gamma * reach + n * (_tiny(inner) + _tiny(dtype)) * u
+
+
+def sigmoid_bound(y: Any, err: Any = 0.0) -> np.ndarray:
+    """The error of a sigmoid y whose argument is known to ``err``: its slope, and 4 ulp of its own.
+
+    The slope is at most 1/4 on the real line; a complex argument has the slope of its place. NumPy
+    flushes subnormal results, hence the smallest normal number.
+    """
+    dtype = np.asarray(y).dtype
+    size = _size(y)
+    slope = 2 * _size(y * (1 - np.asarray(y))) if dtype.kind == "c" else 0.25
+    rounding = (8 if dtype.kind == "c" else 4) * _eps(dtype) * size
+    return np.minimum(slope * err, 1.0) + rounding + _tiny(dtype)
+
+
+def error_bound(ref: Any, x: Any) -> np.ndarray:
+    """How far either side may be from the exact answer, element by element, layer by layer.
+
+    A layer of the user's own says how it stretches errors by an attribute ``lipschitz``.
+    """
+
+    def through(layer: Any, x: Any, err: Any) -> tuple[Any, Any]:
+        if isinstance(layer, Loop | reference.TwoLayerNet):
+            for inner in layer.layers:
+                x, err = through(inner, x, err)
+            return x, err
+        if isinstance(layer, AffineSigmoid):
+            x, err = through(reference.Affine(*layer.params), x, err)
+            return through(reference.Sigmoid(), x, err)
+        y = layer.forward(x)
+        if type(layer) is reference.Affine:
+            err = affine_bound(x, *layer.params, err)
+        elif type(layer) is reference.Sigmoid:
+            err = sigmoid_bound(y, err)
+        else:
+            err = layer.lipschitz * err + _eps(numbers(y).dtype) * _size(y)
+        # Infinities and NaN are compared by position: no error comes from them.
+        return y, np.where(np.isfinite(numbers(y)), err, 0.0)
+
+    return np.asarray(through(ref, x, np.zeros(np.shape(x)))[1])
+
+
+def assert_within(got: Any, want: Any, bound: Any, name: str) -> None:
+    """NaN and infinities in the same places, everything else within ``bound`` of ``want``."""
+    got, want = np.asarray(got), np.asarray(want)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want), f"{name}: NaN in other places")
+    infinite = np.isinf(want)
+    np.testing.assert_array_equal(np.isinf(got), infinite, f"{name}: infinities in other places")
+    np.testing.assert_array_equal(got[infinite], want[infinite], f"{name}: other infinities")
+    finite = np.isfinite(want)
+    wide = np.clongdouble if want.dtype.kind == "c" else np.longdouble
+    off = np.abs(got[finite].astype(wide) - want[finite].astype(wide))
+    allowed = np.broadcast_to(bound, want.shape)[finite]
+    bad = ~(off <= allowed)  # a NaN in the bound is a failure, not a pass
+    if bad.any():
+        worst = np.argmax(np.where(bad, off, -1))
+        raise AssertionError(
+            f"{name}: {bad.sum()} of {want.size} values beyond the bound, the worst at "
+            f"{np.argwhere(finite)[worst].tolist()}: {got[finite][worst]!r} is not {want[finite][worst]!r} "
+            f"within {float(allowed[worst]):.3g}"
+        )
+
+
+def outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Exception | None]:
+    """What a call returns and what it raises, one of them None."""
+    try:
+        return call(*args, **kwargs), None
+    except Exception as error:
+        return None, error
+
+
+def answer(obj: Any) -> Callable[..., Any]:
+    """``predict`` of a network, ``forward`` of a layer."""
+    return obj.predict if hasattr(obj, "predict") else obj.forward
+
+
+def expected(ref: Any, x: Any) -> tuple[Any, Exception | None]:
+    """The reference's outcome, its own overflow warnings aside."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return outcome(answer(ref), x)
+
+
+def same_kind(got: Any, want: Any, name: str) -> None:
+    """Equal type, dtype and shape."""
+    assert type(got) is type(want), f"{name}: {type(got)}, the reference returns {type(want)}"
+    assert got.dtype == want.dtype, f"{name}: {got.dtype}, the reference returns {want.dtype}"
+    assert got.shape == want.shape, f"{name}: {got.shape}, the reference returns {want.shape}"
+
+
+def same(fast: Any, ref: Any, x: Any, name: str) -> Any:
+    """Run both on x and compare type, dtype, shape and values, or the type of what they raise.
+
+    fastnet runs with every warning an error, as the whole suite does. Returns its result or its error.
+    """
+    want, refusal = expected(ref, x)
+    got, error = outcome(answer(fast), x)
+    if refusal is not None:
+        assert error is not None, f"{name}: accepted, the reference raises {refusal!r}"
+        assert type(error) is type(refusal), f"{name}: raises {error!r}, the reference {refusal!r}"
+        return error
+    if error is not None:
+        raise AssertionError(f"{name}: raises {error!r}, the reference returns {want!r}") from error
+    same_kind(got, want, name)
+    if want.dtype.kind not in "fcO":
+        np.testing.assert_array_equal(got, want, name)
+        return got
+    if isinstance(want, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(want)
+        np.testing.assert_array_equal(np.ma.getmaskarray(got), mask, f"{name}: another mask")
+        got_values, want_values = got.filled(0), want.filled(0)
+    else:
+        got_values, want_values = numbers(got), numbers(want)
+    with np.errstate(all="ignore"):
+        assert_within(got_values, want_values, 2 * error_bound(ref, x), name)
+    return got
+
+
+def same_case(case: Case) -> Any:
+    return same(case.fast, case.ref, case.x, case.name)

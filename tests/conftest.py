@@ -1,0 +1,12 @@
+"""Hypothesis draws the same examples in every run, and is never timed: the first call compiles."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "fastnet",
+    derandomize=True,
+    deadline=None,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fastnet")

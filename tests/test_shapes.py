@@ -1,0 +1,144 @@
+"""Every size around the edges of vectors, tiles and blocks; every layout of x and of the weights."""
+
+import numpy as np
+import pytest
+
+from tests.cases import (
+    BATCHES,
+    FAN_INS,
+    FAN_OUTS,
+    KERNEL_DTYPES,
+    LABELS,
+    LAYOUTS,
+    NET_SIZES,
+    NETS,
+    case,
+)
+from tests.compare import answer, assert_within, error_bound, expected, same, same_case, same_kind
+
+
+def assert_batches(c, batches):
+    """Every leading part of x, against one run of the reference on all of x."""
+    want, refusal = expected(c.ref, c.x)
+    assert refusal is None, c.name
+    allowed = 2 * error_bound(c.ref, c.x)
+    for rows in batches:
+        got, name = answer(c.fast)(c.x[:rows]), f"{c.name} rows={rows}"
+        same_kind(got, want[:rows], name)
+        assert_within(got, want[:rows], allowed[:rows], name)
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("fan_in", FAN_INS)
+@pytest.mark.parametrize("label", ["Affine", "AffineSigmoid"])
+def test_layer_sizes(label, fan_in, dtype):
+    for fan_out in FAN_OUTS:
+        assert_batches(case(label, dtype, (fan_in, fan_out), (max(BATCHES),)), BATCHES)
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("sizes", NET_SIZES, ids=str)
+@pytest.mark.parametrize("label", NETS)
+def test_net_sizes(label, sizes, dtype):
+    assert_batches(case(label, dtype, sizes, (max(BATCHES),)), BATCHES)
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [
+        ((2, 4, 3), [1000, 4097, 100_003]),
+        ((16, 32, 8), [999, 4099, 10_000]),
+        ((784, 128, 10), [1, 2, 63, 300]),
+        ((1024, 1024, 1024), [1, 2, 8, 131]),
+        ((3000, 5, 2), [1, 2, 7, 129]),
+        ((2, 3000, 2), [1, 2, 7, 129]),
+        ((20, 3, 3000), [1, 2, 7, 129]),
+    ],
+    ids=str,
+)
+def test_large(sizes, batches, dtype):
+    assert_batches(case("TwoLayerNet", dtype, sizes, (max(batches),)), batches)
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+def test_sigmoid_sizes(dtype):
+    for size in [*range(140), 255, 256, 257, 1023, 1025, 100_003]:
+        same_case(case("Sigmoid", dtype, (size,), ()))
+        same_case(case("Sigmoid", dtype, (3,), (size,)))
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize(
+    "lead", [(), (0,), (1,), (0, 5), (5, 0), (4, 6), (1, 1, 1), (2, 3, 4), (2, 0, 4)], ids=str
+)
+@pytest.mark.parametrize("label", LABELS)
+def test_dimensions(label, lead, dtype):
+    for sizes in [(5, 9, 3), (0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1), (17, 33, 9)]:
+        same_case(case(label, dtype, sizes, lead))
+
+
+def whole_buffers(c):
+    """The bytes of x and the weights with all that lies around them, to be compared later."""
+    buffers = {}
+    for name, a in c.arrays():
+        while isinstance(a.base, np.ndarray):
+            a = a.base
+        buffers[name] = (a, a.tobytes())
+    return buffers
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+@pytest.mark.parametrize("label", LABELS)
+def test_layouts(label, x_layout, dtype):
+    """Same answer, nothing written to the inputs or beside them, and a result of its own."""
+    for w_layout in LAYOUTS:
+        for sizes, lead in [((5, 9, 3), (7,)), ((17, 33, 70), (67,)), ((17, 33, 5), ()), ((4, 6, 2), (2, 3))]:
+            c = case(label, dtype, sizes, lead, x_layout, w_layout)
+            before = whole_buffers(c)
+            y = same_case(c)
+            for name, (a, old) in before.items():
+                assert a.tobytes() == old, f"{c.name}: {name} was modified"
+            for name, a in c.arrays():
+                assert not np.shares_memory(y, a), f"{c.name}: the result shares memory with {name}"
+            assert y.flags.c_contiguous, c.name
+            assert y.flags.writeable, c.name
+            assert y.flags.owndata, c.name
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("label", LABELS)
+def test_weights_and_bias_in_different_layouts(label, dtype):
+    for w_layout in LAYOUTS:
+        for b_layout in LAYOUTS:
+            c = case(label, dtype, (5, 9, 3))
+            for obj in (c.fast, c.ref):
+                for layer in getattr(obj, "layers", [obj]):
+                    if layer.params:
+                        W, b = layer.params
+                        layer.params[:] = LAYOUTS[w_layout](W), LAYOUTS[b_layout](b)
+            same(c.fast, c.ref, c.x, f"{c.name} W={w_layout} b={b_layout}")
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("label", LABELS)
+def test_zero_strides(label, dtype):
+    """Broadcast arrays: one row seen many times, one value seen everywhere."""
+    c = case(label, dtype, (5, 9, 3))
+    for view in [
+        np.broadcast_to(c.x[0], (70, 5)),
+        np.broadcast_to(c.x[0, 0], (6, 5)),
+        np.broadcast_to(c.x[:, :1], (7, 5)),
+    ]:
+        same(c.fast, c.ref, view, f"{c.name} strides={view.strides}")
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_two_results_are_two_arrays(label):
+    c = case(label, "float32", (17, 33, 9), (67,))
+    first = answer(c.fast)(c.x)
+    kept = first.copy()
+    second = answer(c.fast)(-c.x)
+    assert not np.shares_memory(first, second), c.name
+    np.testing.assert_array_equal(first, kept, c.name)

@@ -1,0 +1,202 @@
+"""The arrows between modules, and what the package promises as a package."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import fastnet
+
+ROOT = Path(fastnet.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+PUBLIC = [getattr(fastnet, name) for name in fastnet.__all__ if not name.startswith("_")]
+
+
+def dotted(path):
+    parts = ["fastnet", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """Full names of everything a file imports, anywhere in it."""
+    package = dotted(path) if path.name == "__init__.py" else dotted(path).rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
+            )
+            module = ".".join(filter(None, [base, node.module]))
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name, *packages):
+    return any(name == p or name.startswith(p + ".") for p in packages)
+
+
+def own(path):
+    return {name for name in imports(path) if within(name, "fastnet")}
+
+
+def run(code):
+    """What a fresh interpreter prints, with this fastnet in reach."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_reader():
+    """The reader itself, on a file that imports in several ways."""
+    assert "fastnet.reference" not in imports(ROOT / "reference.py")
+    assert {"fastnet.layers.Affine", "fastnet.network.Sequential"} <= imports(ROOT / "__init__.py")
+
+
+def test_reference_imports_numpy_alone():
+    names = imports(ROOT / "reference.py")
+    assert "numpy" in names
+    assert all(within(name, "numpy", "__future__", "typing") for name in names), names
+
+
+def test_kernels_import_nothing_above_them():
+    files = sorted((ROOT / "kernels").rglob("*.py"))
+    assert len(files) > 1, "no kernels"
+    for path in files:
+        above = [name for name in own(path) if not within(name, "fastnet.kernels")]
+        assert not above, f"{path.name} imports {above}"
+
+
+def test_kernels_reach_their_users_through_layers_and_network():
+    """network -> layers -> kernels, and somebody does use the kernels."""
+    assert not any(within(n, "fastnet.network") for n in own(ROOT / "layers.py"))
+    assert any(within(n, "fastnet.layers") for n in own(ROOT / "network.py"))
+    users = own(ROOT / "layers.py") | own(ROOT / "network.py")
+    assert any(within(n, "fastnet.kernels") for n in users)
+
+
+def test_package_imports_no_tests_or_benchmarks():
+    for path in MODULES:
+        assert not [n for n in imports(path) if within(n, "tests", "benchmarks")], path.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_no_module_over_300_lines(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def fastmath_settings(tree):
+    """What ``fastmath`` is set to: as a keyword, as a key, by subscript."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "fastmath":
+            yield node.value
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if getattr(key, "value", None) == "fastmath":
+                    yield value
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                if getattr(getattr(target, "slice", None), "value", None) == "fastmath":
+                    yield node.value
+
+
+def test_fastmath_reader():
+    text = "f(fastmath=True); g = {'fastmath': {'nnan'}}; g['fastmath'] = 1; f(fastmath=False)"
+    assert {ast.unparse(v) for v in fastmath_settings(ast.parse(text))} == {"{'nnan'}", "1", "True", "False"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_no_fastmath(path):
+    """Contraction is written as fma where it is meant: no compiler may reorder a sum."""
+    for value in fastmath_settings(ast.parse(path.read_text())):
+        assert getattr(value, "value", None) is False, f"line {value.lineno}: {ast.unparse(value)}"
+
+
+def test_import_is_light_and_the_first_call_is_not():
+    """Importing fastnet, and building a network, loads neither Numba nor the compiler."""
+    out = run(
+        "import sys, numpy as np, fastnet\n"
+        "net = fastnet.TwoLayerNet(2, 4, 3)\n"
+        "print(sorted({'numba', 'llvmlite', 'scipy', 'sklearn'} & set(sys.modules)))\n"
+        "net.predict(np.ones((10, 2)))\n"
+        "print('numba' in sys.modules)\n"
+    )
+    assert out.split("\n")[:2] == ["[]", "True"]
+
+
+def test_typed():
+    assert (ROOT / "py.typed").is_file()
+
+
+def test_all_names_what_there_is():
+    assert {"Affine", "AffineSigmoid", "Sequential", "Sigmoid", "TwoLayerNet"} <= set(fastnet.__all__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", fastnet.__version__)
+
+
+def sections(obj):
+    """Headings of a numpydoc docstring: lines underlined by as many dashes."""
+    lines = (inspect.getdoc(obj) or "").splitlines()
+    return [a for a, b in pairwise(lines) if a.strip() and b == "-" * len(a)]
+
+
+def parameters(obj):
+    return [p for p in inspect.signature(obj).parameters if p != "self"]
+
+
+def described(obj, name):
+    """``name : type`` at the start of a line, alone or among others."""
+    return re.search(rf"^(\w+, )*{name}(, \w+)* : ", inspect.getdoc(obj) or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
+def test_docstring_of_class(cls):
+    assert "__doc__" in vars(cls), "no docstring of its own"
+    assert "Examples" in sections(cls)
+    assert {"Parameters", "Attributes"} & set(sections(cls))
+    for name in parameters(cls):
+        assert described(cls, name), f"{name} is not described"
+
+
+@pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
+def test_docstring_of_call(cls):
+    """Shapes, dtypes and errors are told where they are met."""
+    method = getattr(cls, "predict", None) or cls.forward
+    assert {"Parameters", "Returns", "Raises"} <= set(sections(method))
+    assert parameters(method) == ["x", "out"]
+    for name in ("x", "out"):
+        assert described(method, name), f"{name} is not described"
+    assert {"ValueError", "TypeError"} <= set(re.findall(r"\w+Error", inspect.getdoc(method)))
+
+
+@pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
+def test_annotated(cls):
+    method = getattr(cls, "predict", None) or cls.forward
+    assert {"x", "out", "return"} <= set(method.__annotations__)
+    assert set(parameters(cls)) <= set(cls.__init__.__annotations__)
+
+
+def importable():
+    found = pkgutil.walk_packages([str(ROOT)], "fastnet.")
+    return ["fastnet", *(m.name for m in found if not m.name.endswith("__main__"))]
+
+
+@pytest.mark.parametrize("name", importable())
+def test_doctests(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
+def test_every_public_class_has_an_example_that_runs(cls):
+    finder = doctest.DocTestFinder(recurse=False)
+    assert sum(len(t.examples) for t in finder.find(cls, globs={})) > 0
