@@ -19,3 +19,16 @@ if "numpy" not in sys.modules:
 
 #: Whether NumPy's BLAS was loaded, or is going to be, with one thread.
 BLAS_HAS_ONE_THREAD = os.cpu_count() == 1 or all(os.environ.get(name) == "1" for name in THREAD_VARIABLES)
+
+
+def limit_blas() -> None:
+    """Leave BLAS one thread, also if NumPy was imported first, as asv does; skip the benchmark if that fails."""
+    if BLAS_HAS_ONE_THREAD:
+        return
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise NotImplementedError(
+            f"BLAS may have several threads: set {', '.join(THREAD_VARIABLES)} to 1, or install threadpoolctl"
+        ) from None
+    threadpool_limits(1, user_api="blas")

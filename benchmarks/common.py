@@ -144,10 +144,8 @@ def network_problem(
 
 
 def one_thread() -> None:
-    """Leave fastnet one thread; skip the benchmark where BLAS has more."""
-    if not benchmarks.BLAS_HAS_ONE_THREAD:
-        names = ", ".join(benchmarks.THREAD_VARIABLES)
-        raise NotImplementedError(f"NumPy was imported before the benchmarks: set {names} to 1 to compare")
+    """Leave BLAS and fastnet one thread each."""
+    benchmarks.limit_blas()
     if hasattr(fastnet, "set_num_threads"):
         fastnet.set_num_threads(1)
 

@@ -70,7 +70,7 @@ def measure_grid(rounds: int, repeat_failing: bool) -> list[Point]:
     return points
 
 
-def time_text(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Three significant digits and a unit: ``5.40 µs``."""
     value, unit = seconds * 1e6, "µs"
     for larger in ("ms", "s"):
@@ -106,14 +106,18 @@ def grid_markdown(points: list[Point], facts: dict[str, str]) -> str:
         row = [problem]
         for dtype in DTYPES:
             point = by_place[problem, dtype]
-            row += [time_text(point.reference), time_text(point.fastnet), f"**{1 / point.ratio:.2f}**"]
+            row += [
+                duration_text(point.reference),
+                duration_text(point.fastnet),
+                f"**{1 / point.ratio:.2f}**",
+            ]
         rows.append(row)
     return "\n\n".join([markdown_table(header, rows), verdict(points), machine_text(facts)])
 
 
 def startup_markdown(steps: dict[str, float]) -> str:
     return markdown_table(
-        ["in a fresh process", "time"], [[step, time_text(value)] for step, value in steps.items()]
+        ["in a fresh process", "time"], [[step, duration_text(value)] for step, value in steps.items()]
     )
 
 

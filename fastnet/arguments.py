@@ -9,18 +9,29 @@ import numpy as np
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
-KERNEL_DTYPES = {FLOAT32: FLOAT32, FLOAT64: FLOAT64}
+#: any float32 or float64 dtype object -> the one that the kernels compare with
+KERNEL_DTYPES: dict[Any, np.dtype[Any]] = {FLOAT32: FLOAT32, FLOAT64: FLOAT64}
 
-#: classes whose instances behave as plain arrays do: the rest go through the reference, which keeps their class
+#: classes that behave as plain arrays do; others go through the reference, which keeps their class
 _PLAIN_ARRAYS = (np.ndarray, np.memmap)
+_NUMBERS = "biufc"
 _PLAIN = (*_PLAIN_ARRAYS, list, tuple, bool, int, float, complex)
+
+
+class Holder:
+    """Something with ``params``. They lie at a fixed place in the object, where compiled code finds them."""
+
+    __slots__ = ("params",)
+
+    def __init__(self, params: list[Any]) -> None:
+        self.params = params
 
 
 class Prepared(NamedTuple):
     """Arrays of one dtype, ready for the kernels."""
 
     x: np.ndarray[Any, Any]  # (rows, fan_in)
-    params: list[list[np.ndarray[Any, Any]]]  # [W, b] of each layer: (fan_in, fan_out), contiguous (fan_out,)
+    layers: list[Holder]  # params [W, b] of each: (fan_in, fan_out) and contiguous (fan_out,)
     dtype: np.dtype[Any]
     shape: tuple[int, ...]  # of the result
 
@@ -28,18 +39,18 @@ class Prepared(NamedTuple):
 def plain_array(value: Any) -> np.ndarray[Any, Any] | None:
     """The value as an array, or None if it is of a class that may have ideas of its own."""
     if type(value) in _PLAIN_ARRAYS:
-        return value  # type: ignore[no-any-return]
+        return value if value.dtype.kind in _NUMBERS else None
     if type(value) in _PLAIN or isinstance(value, np.generic):
         try:
             array = np.asarray(value)
         except (ValueError, TypeError, OverflowError):
             return None
-        return array if array.dtype.kind in "biufc" else None
+        return array if array.dtype.kind in _NUMBERS else None
     return None
 
 
 def as_kernel_array(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """The array as a plain ndarray of the very dtype object the kernels compare with; a copy only if needed."""
+    """The array as a plain ndarray of the dtype object the kernels compare with; a copy if need be."""
     if array.dtype != dtype:
         return np.asarray(array.astype(dtype))
     if type(array) is np.ndarray and array.dtype is dtype:
@@ -54,7 +65,7 @@ def prepare(pairs: Sequence[Any], x: Any) -> Prepared | None:
         return None
     found: np.dtype[Any] | None = None
     incoming, width, lifted = first.dtype, first.shape[-1], False
-    params = []
+    layers = []
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             return None
@@ -72,18 +83,18 @@ def prepare(pairs: Sequence[Any], x: Any) -> Prepared | None:
         found, incoming = dtype, dtype
         lifted = lifted or (b.ndim == 2 and first.ndim == 1)
         row = np.ascontiguousarray(np.broadcast_to(as_kernel_array(b, dtype).reshape(-1), (width,)))
-        params.append([as_kernel_array(W, dtype), row])
+        layers.append(Holder([as_kernel_array(W, dtype), row]))
     if found is None:
         return None
     lead = (1,) if lifted else first.shape[:-1]
     flat = as_kernel_array(first, found).reshape(int(np.prod(first.shape[:-1])), first.shape[-1])
-    return Prepared(flat, params, found, (*lead, width))
+    return Prepared(flat, layers, found, (*lead, width))
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[Any]) -> None:
     """Raise unless a result of this shape and dtype can be written to `out` while the inputs are read."""
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an ndarray of shape {shape} and dtype {dtype}, not {type(out).__name__}")
+        raise TypeError(f"out must be an ndarray of shape {shape} and {dtype}, not {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
     if out.shape != shape:
@@ -94,14 +105,12 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: It
         raise ValueError(f"elements of out overlap: shape {out.shape}, strides {out.strides}")
     for array in inputs:
         if isinstance(array, np.ndarray) and _overlap(out, array):
-            raise ValueError(
-                f"out of shape {out.shape} overlaps an input of shape {array.shape}, which is still to be read"
-            )
+            raise ValueError(f"out of shape {out.shape} overlaps an input of shape {array.shape}")
 
 
 def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     try:
-        return bool(np.shares_memory(a, b, max_work=100_000))
+        return bool(np.shares_memory(a, b, max_work=100_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 

@@ -165,7 +165,7 @@ def agreement(scores: Any, expected: Any) -> str:
     difference, largest = np.abs(scores - expected).max(), np.abs(expected).max()
     return (
         f"Largest difference from the reference: {difference:.2g} "
-        f"({scores.dtype} is spaced {np.spacing(largest):.2g} at {largest:.3g})."
+        f"({scores.dtype} ulp at {largest:.3g}: {np.spacing(largest):.2g})."
     )
 
 

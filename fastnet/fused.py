@@ -42,15 +42,15 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
     """
     ready = prepare(pairs, x)
     if ready is None:
-        if len(pairs) == 1:
-            return _by_reference(pairs[0], activations[0], x, out)
-        for i, pair in enumerate(pairs[:-1]):
-            x = chain([pair], [activations[i]], x)
-        return chain([pairs[-1]], [activations[-1]], x, out)
+        y = x
+        for pair, activation in zip(pairs, activations, strict=True):
+            alone = len(pairs) == 1
+            y = _layer_by_reference(pair, activation, y) if alone else chain([pair], [activation], y)
+        return _put(y, out, [x, *_members(pairs)])
     if out is None:
         out = np.empty(ready.shape, ready.dtype)
     else:
-        check_out(out, ready.shape, ready.dtype, [x, *(p for pair in pairs for p in pair)])
+        check_out(out, ready.shape, ready.dtype, [x, *_members(pairs)])
     compiled = kernels(ready.dtype)
     rows, width = ready.x.shape[0], ready.shape[-1]
     target = _as_rows(out, rows, width, ready.dtype)
@@ -58,9 +58,9 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
     limit = compiled.max_depth
     for start in range(0, len(pairs), limit):
         stop = min(start + limit, len(pairs))
-        params = ready.params[start:stop]
-        into = target if stop == len(pairs) else np.empty((rows, len(params[-1][1])), ready.dtype)
-        compiled.run_chain(current, into, params, compiled.program(activations[start:stop]))
+        layers = ready.layers[start:stop]
+        into = target if stop == len(pairs) else np.empty((rows, len(layers[-1].params[1])), ready.dtype)
+        compiled.run_chain(current, into, layers, compiled.program(activations[start:stop]))
         current = into
     if not np.may_share_memory(target, out):
         out[...] = target.reshape(out.shape)
@@ -72,7 +72,7 @@ def sigmoid(x: Any, out: Any = None) -> Any:
     array = None if isinstance(x, (list, tuple)) else plain_array(x)
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
     if array is None or dtype is None:
-        return _by_reference(None, SIGMOID, x, out)
+        return _put(_by_reference(reference.Sigmoid(), None, x), out, [x])
     result = np.empty(array.shape, dtype) if out is None else out
     check_out(result, array.shape, dtype, [x])
     flat = as_kernel_array(array, dtype).reshape(-1)
@@ -91,22 +91,32 @@ def _as_rows(out: np.ndarray[Any, Any], rows: int, width: int, dtype: np.dtype[A
     return plain.reshape(rows, width)
 
 
-def _by_reference(pair: Any, activation: int, x: Any, out: Any) -> Any:
-    """One layer through the reference: right for whatever NumPy takes, if not fast."""
+def _members(pairs: Sequence[Any]) -> list[Any]:
+    return [p for pair in pairs if isinstance(pair, (list, tuple)) for p in pair]
+
+
+def _layer_by_reference(pair: Any, activation: int, x: Any) -> Any:
     layer = reference.Affine(None, None)
     layer.params = pair
+    y = _by_reference(layer, pair, x)
+    return _by_reference(reference.Sigmoid(), None, y) if activation == SIGMOID else y
+
+
+def _by_reference(layer: Any, pair: Any, x: Any) -> Any:
+    """A layer of the reference: right for whatever NumPy takes, if not fast."""
     try:
         with np.errstate(all="ignore"):
-            y = x if pair is None and activation == SIGMOID else layer.forward(x)
-            if activation == SIGMOID:
-                y = reference.Sigmoid().forward(y)
+            y = layer.forward(x)
     except Exception as error:
         raise _named(error, pair, x) from error
-    if type(y) is np.ndarray:
-        y = np.ascontiguousarray(y)
+    return np.ascontiguousarray(y) if type(y) is np.ndarray and y.ndim else y
+
+
+def _put(y: Any, out: Any, inputs: list[Any]) -> Any:
+    """The result, or `out` filled with it."""
     if out is None:
         return y
-    check_out(out, np.shape(y), np.asarray(y).dtype, [x, *(pair or ())])
+    check_out(out, np.shape(y), np.asarray(y).dtype, inputs)
     out[...] = y
     return out
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from fastnet import fused
+from fastnet.arguments import Holder
 from fastnet.fused import IDENTITY, SIGMOID
 
 
-class Layer:
+class Layer(Holder):
     """What the layers share: weights are read from ``params`` at every call."""
 
-    #: lists of layers that networks have looked at: emptied when a layer's `forward` is replaced
-    looked_at: WeakSet[Any] = WeakSet()
+    __slots__ = ("__dict__", "__weakref__")
 
-    params: list[Any]
+    #: lists of layers that networks have looked at: emptied when a layer's `forward` is replaced
+    looked_at: ClassVar[WeakSet[Any]] = WeakSet()
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name == "forward":
+        if name in ("forward", "__class__"):
             self._forget()
 
     def __delattr__(self, name: str) -> None:
@@ -49,7 +50,7 @@ class Sigmoid(Layer):
     """
 
     def __init__(self) -> None:
-        self.params: list[Any] = []
+        super().__init__([])
 
     def forward(self, x: Any, out: Any = None) -> Any:
         """Apply the function to x.
@@ -103,7 +104,7 @@ class Affine(Layer):
     _activation = IDENTITY
 
     def __init__(self, W: Any, b: Any) -> None:
-        self.params: list[Any] = [W, b]
+        super().__init__([W, b])
 
     def forward(self, x: Any, out: Any = None) -> Any:
         """Apply the layer to x.
@@ -150,8 +151,8 @@ class AffineSigmoid(Affine):
     --------
     >>> import numpy as np
     >>> from fastnet import AffineSigmoid
-    >>> AffineSigmoid(np.eye(2), np.zeros(2)).forward(np.array([[0.0, np.inf]]))
-    array([[0.5, nan]])
+    >>> AffineSigmoid(np.eye(2), np.zeros(2)).forward(np.array([[0.0, 800.0]]))
+    array([[0.5, 1. ]])
     """
 
     _activation = SIGMOID

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy import empty, ndarray
 
 from fastnet import fused, reference
 from fastnet.arguments import KERNEL_DTYPES, check_out
@@ -19,6 +20,8 @@ class _Program:
     The kernel compares the list of layers with `seen`, and checks all arrays, at every call. So nothing
     here can go stale: a call that does not fit is refused, and takes the long way.
     """
+
+    __slots__ = ("__weakref__", "activations", "call", "dense", "dtype", "fan_out", "seen")
 
     def __init__(self, layers: list[Any], dtype: np.dtype[Any], fan_out: int) -> None:
         steps = _steps(layers)
@@ -86,6 +89,7 @@ class Sequential:
     Examples
     --------
     >>> import numpy as np
+from numpy import empty, ndarray
     >>> from fastnet import Affine, Sequential, Sigmoid
     >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
     >>> net.predict(np.zeros((1, 2)))
@@ -121,11 +125,10 @@ class Sequential:
             If NumPy cannot multiply these types, or `out` is no array of the result's dtype.
         """
         program = self._program
-        if program is not None and out is None and type(x) is np.ndarray and x.dtype is program.dtype:
-            shape = (len(x), program.fan_out) if x.ndim == 2 else (program.fan_out,)
-            result = np.empty(shape, program.dtype)
-            params = [layer.params for layer in program.dense]
-            if program.call(x, result, params, program.activations, self.layers, program.seen) == 0:
+        if out is None and program is not None and type(x) is ndarray:
+            # everything else about x, the layers and their weights is checked by the compiled call
+            result = empty((len(x), program.fan_out) if x.ndim == 2 else program.fan_out, program.dtype)
+            if program.call(x, result, program.dense, program.activations, self.layers, program.seen) == 0:
                 return result
         return self._predict(x, out)
 
@@ -210,6 +213,7 @@ class TwoLayerNet(Sequential):
     Examples
     --------
     >>> import numpy as np
+from numpy import empty, ndarray
     >>> from fastnet import TwoLayerNet
     >>> net = TwoLayerNet(2, 4, 3)
     >>> net.predict(np.random.randn(10, 2)).shape

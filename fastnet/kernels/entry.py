@@ -25,9 +25,9 @@ from fastnet.kernels.headers import (
     list_item,
     list_length,
     ndim,
+    params_of,
     same_items,
     same_kind,
-    same_type,
     stride,
     zero_of,
 )
@@ -73,7 +73,7 @@ _LOCK_HELD = 1 << 19
 
 
 @kernel
-def _bind(zero, x, out, params, program, depth, table):
+def _bind(zero, x, out, dense, program, depth, table):
     """Check every array, and write what the kernels need of them into the table."""
     if ndim(x) == 2 and ndim(out) == 2:
         batch, axis = length(x, 0), 1
@@ -97,8 +97,8 @@ def _bind(zero, x, out, params, program, depth, table):
     fan_in, work = length(x, axis), 0
     for i in range(depth):
         layer = table + CALL_BYTES + i * LAYER_BYTES
-        pair = list_item(params, i)
-        if not same_type(pair, params) or list_length(pair) != 2:
+        pair = params_of(list_item(dense, i), dense)
+        if pair == 0 or list_length(pair) != 2:
             return REFUSED, 0
         w, b = list_item(pair, 0), list_item(pair, 1)
         if not same_kind(w, x) or not same_kind(b, x) or ndim(w) != 2 or ndim(b) != 1:
@@ -128,18 +128,18 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     options = {**OPTIONS, "cache": cache}
 
     @numba.njit(nogil=False, **options)
-    def predict(x_ref, out_ref, params_ref, program_ref, layers_ref, seen_ref):
+    def predict(x_ref, out_ref, dense_ref, program_ref, layers_ref, seen_ref):
         digest  # noqa: B018
         if not same_items(address_of(layers_ref), address_of(seen_ref)):
             return REFUSED
         zero = zero_of(x_ref)
         x, out = address_of(x_ref), address_of(out_ref)
-        params, program = address_of(params_ref), address_of(program_ref)
-        depth = list_length(params)
+        dense, program = address_of(dense_ref), address_of(program_ref)
+        depth = list_length(dense)
         if depth > MAX_DEPTH:
             return REFUSED
         table = stack_bytes(_TABLE_BYTES)
-        code, work = _bind(zero, x, out, params, program, depth, table)
+        code, work = _bind(zero, x, out, dense, program, depth, table)
         if code != DONE:
             return code
         if work > _LOCK_HELD:
@@ -154,16 +154,16 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         return DONE
 
     @numba.njit(nogil=False, **options)
-    def bind(x_ref, out_ref, params_ref, program_ref, table_ref):
+    def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
-        params = address_of(params_ref)
+        dense = address_of(dense_ref)
         code, _work = _bind(
             zero_of(x_ref),
             address_of(x_ref),
             address_of(out_ref),
-            params,
+            dense,
             address_of(program_ref),
-            list_length(params),
+            list_length(dense),
             data(address_of(table_ref)),
         )
         return code
@@ -201,20 +201,20 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
 class Entries:
     """Compiled entry points for one element type. They check arrays, but not the types of other arguments."""
 
-    predict: Any  # (x, out, list of params lists, program, list of layers, the same as last seen) -> code
-    bind: Any  # (x, out, list of params lists, program, int64 table) -> code
+    predict: Any  # (x, out, layers with params, program, list of layers, the same as last seen) -> code
+    bind: Any  # (x, out, layers with params, program, int64 table) -> code
     run: Any  # (table, first row, row to stop before)
     sigmoid: Any  # (x, out), contiguous and one-dimensional
     kernels: tuple[Any, ...]  # called by address from those
 
     max_depth = MAX_DEPTH
 
-    def run_chain(self, x: Any, out: Any, params: list[Any], program: bytes) -> None:
+    def run_chain(self, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
         """Run a network on arrays that have been prepared."""
-        code = self.predict(x, out, params, program, params, params)
+        code = self.predict(x, out, layers, program, layers, layers)
         if code == LARGE:
             table = np.empty(_TABLE_BYTES // 8, np.int64)
-            code = self.bind(x, out, params, program, table)
+            code = self.bind(x, out, layers, program, table)
             if code == DONE:
                 self.run(table, 0, len(x))
         if code != DONE:
@@ -252,4 +252,5 @@ def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
         function.compile(signature)
         points.append(function.overloads[signature].entry_point)
     kernels = tuple(make(ref.element, digest, cache) for make in (compile_sweep, compile_run_rows))
-    return Entries(*points, kernels)
+    predict, bind, run, sigmoid = points
+    return Entries(predict, bind, run, sigmoid, kernels)

@@ -26,11 +26,13 @@ _TYPE = _HEAD - 8
 _DATA, _NDIM, _DIMS, _STRIDES, _DESCR = _HEAD, _HEAD + 8, _HEAD + 16, _HEAD + 24, _HEAD + 40
 # PyListObject: the number of items, the address of the items
 _LENGTH, _ITEMS = _HEAD, _HEAD + 8
+#: the first slot of an instance
+_SLOT = _HEAD
 # PyBytesObject: length, hash, then the bytes
 BYTES_DATA = bytes.__basicsize__ - 1
 
 
-class ObjectRef(types.Type):  # type: ignore[misc]
+class ObjectRef(types.Type):
     """A borrowed reference to a Python object; `element` is the float type a call computes in."""
 
     def __init__(self, element: Any) -> None:
@@ -39,12 +41,12 @@ class ObjectRef(types.Type):  # type: ignore[misc]
 
 
 @register_model(ObjectRef)
-class _ObjectRefModel(models.PrimitiveModel):  # type: ignore[misc]
+class _ObjectRefModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, ir.IntType(64))
 
 
-@unbox(ObjectRef)  # type: ignore[untyped-decorator]
+@unbox(ObjectRef)
 def _unbox_reference(typ: Any, obj: Any, c: Any) -> NativeValue:
     return NativeValue(c.builder.ptrtoint(obj, ir.IntType(64)))
 
@@ -77,7 +79,7 @@ def same_items(one, other):
     """Whether two lists hold the same objects; `other` is known to be a list."""
     if not same_type(one, other) or list_length(one) != list_length(other):
         return False
-    for i in range(list_length(one)):
+    for i in range(list_length(one)):  # noqa: SIM110 - compiled code has no generators
         if list_item(one, i) != list_item(other, i):
             return False
     return True
@@ -113,6 +115,20 @@ def list_item(items, index):
     return load_int64(load_int64(items + _ITEMS) + 8 * index)
 
 
+@kernel
+def params_of(layer, model):
+    """The list in the slot ``params`` of a layer, or 0 if there is none; `model` is known to be a list."""
+    params = load_int64(layer + _SLOT)
+    if params != 0 and same_type(params, model):
+        return params
+    return 0
+
+
+class _Slot:
+    __slots__ = ("params",)
+    params: Any
+
+
 def layout_is_known() -> bool:
     """Whether this interpreter and this NumPy lay out their objects as assumed above."""
     import ctypes
@@ -125,7 +141,8 @@ def layout_is_known() -> bool:
     if object.__basicsize__ != 16:  # debugging and free-threaded builds have longer heads
         return False
     probe = np.zeros((3, 5), np.float32)[:, ::2]
-    array, items = id(probe), [probe, None]
+    array, items, slot = id(probe), [probe, None], _Slot()
+    slot.params = probe
     return (
         word(array + _TYPE) == id(np.ndarray)
         and word(array + _DATA) == probe.ctypes.data
@@ -137,5 +154,6 @@ def layout_is_known() -> bool:
         and word(array + _DESCR) == id(probe.dtype)
         and word(id(items) + _LENGTH) == 2
         and word(word(id(items) + _ITEMS)) == array
+        and word(id(slot) + _SLOT) == array
         and ctypes.c_char.from_address(id(b"\x07") + BYTES_DATA).value == b"\x07"
     )

@@ -48,7 +48,9 @@ def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
             deinterleave(zero, 4, source, into, target_row)
         elif x_col == size:
             for j in range(0, columns, lanes):
-                transpose_square(zero, source + j * size, x_row, columns - j, into + j * target_row, target_row)
+                transpose_square(
+                    zero, source + j * size, x_row, columns - j, into + j * target_row, target_row
+                )
         else:
             copy_block(zero, source, x_row, x_col, lanes, columns, into, size, target_row)
     rest = rows - whole * lanes
@@ -91,7 +93,15 @@ def lanes_to_samples(zero, source, source_row, rows, columns, out, out_row, out_
             )  # fmt: skip
     done = whole * lanes
     copy_block(
-        zero, source + done * size, size, source_row, rows - done, columns, out + done * out_row, out_row, out_col
+        zero,
+        source + done * size,
+        size,
+        source_row,
+        rows - done,
+        columns,
+        out + done * out_row,
+        out_row,
+        out_col,
     )
 
 
@@ -135,4 +145,6 @@ def pack_panel(zero, w, w_row, w_col, depth, columns, panel):
     else:
         whole = 0
     done = whole * lanes
-    copy_block(zero, w + done * w_col, w_row, w_col, depth, columns - done, panel + done * size, panel_row, size)
+    copy_block(
+        zero, w + done * w_col, w_row, w_col, depth, columns - done, panel + done * size, panel_row, size
+    )

@@ -37,6 +37,8 @@ _PANEL_BYTES = PANEL_VECTORS * VECTOR_BYTES
 def split_rows(n, done):
     """Height of the next tile when n rows are split into tiles as equal as can be."""
     left = n - done
+    if left <= TILE_ROWS:
+        return left
     tiles = (left + TILE_ROWS - 1) // TILE_ROWS
     return (left + tiles - 1) // tiles
 
@@ -90,7 +92,8 @@ def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, bia
         while j < fan_out:
             height = split_rows(fan_out, j)
             sweep(
-                zero, sweep_tiles, height, w + k * w_row + j * w_col, w_col, w_row, a + k * row_bytes, row_bytes,
+                zero, sweep_tiles, height, w + k * w_row + j * w_col, w_col, w_row,
+                a + k * row_bytes, row_bytes,
                 zeros if k else biases + j * VECTOR_BYTES, 0 if k else VECTOR_BYTES, 0,
                 c + j * row_bytes, row_bytes, vecs * (VECTOR_BYTES // size), depth, k,
                 activation if last else IDENTITY,
@@ -111,7 +114,7 @@ def widest_layer(table):
 
 @kernel
 def padded_row(zero, columns):
-    """Bytes of a scratch row: whole vectors, and an odd number of cache lines, so that rows do not collide."""
+    """Bytes of a scratch row: whole vectors, and an odd number of cache lines, lest rows collide."""
     lines = (columns * size_of(zero) + 63) // 64
     return (lines | 1) * 64
 
@@ -147,7 +150,8 @@ def compile_run_rows(element, digest, cache):
         size = size_of(zero)
         lanes = VECTOR_BYTES // size
         x, x_row, x_col = load_int64(table + X), load_int64(table + X_ROW), load_int64(table + X_COL)
-        out, out_row, out_col = load_int64(table + OUT), load_int64(table + OUT_ROW), load_int64(table + OUT_COL)
+        out, out_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
+        out_col = load_int64(table + OUT_COL)
         layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
         sweep_tiles = load_int64(table + SWEEP)
         fan_in = load_int64(layers + FAN_IN)
@@ -172,24 +176,27 @@ def compile_run_rows(element, digest, cache):
                     samples_in_lanes(zero, sweep_tiles, layer, here, row_bytes, vecs, there, zeros, bias)
                     bias += load_int64(layer + FAN_OUT) * VECTOR_BYTES
                     here, there = there, here
-                lanes_to_samples(zero, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col)
+                lanes_to_samples(
+                    zero, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col
+                )
                 first += rows
         else:
             panel = scratch
             row_bytes = padded_row(zero, most)
             one = panel + CHUNK * _PANEL_BYTES
             other = one + block * row_bytes
-            direct = out_col == size and fan_out % lanes == 0  # whole vectors only: nothing is written past a row
+            # whole vectors only: nothing is written past the end of a row
+            direct = out_col == size and fan_out % lanes == 0
             while first < stop:
                 rows = min(block, stop - first)
                 a, a_row, a_k = x + first * x_row, x_row, x_col
                 target = out + first * out_row
                 for i in range(depth):
                     layer = layers + i * LAYER_BYTES
+                    c, c_row = one, row_bytes
                     if i == depth - 1 and direct:
-                        outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, target, out_row, zeros, panel)
-                    else:
-                        outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, one, row_bytes, zeros, panel)
+                        c, c_row = target, out_row
+                    outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panel)
                     a, a_row, a_k = one, row_bytes, size
                     one, other = other, one
                 if not direct:

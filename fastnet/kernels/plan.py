@@ -23,6 +23,8 @@ def plan(zero, table, batch):
     """(samples in lanes?, rows of a block) for a call of so many rows."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
+    if batch < lanes:
+        return 0, lanes
     layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
     vecs = (min(batch, BLOCK_VECTORS * lanes) + lanes - 1) // lanes
     rows = min(batch, BLOCK_VECTORS * lanes)
@@ -39,7 +41,7 @@ def plan(zero, table, batch):
     by_samples += load_int64(layers + FAN_IN) * vecs * 2
     if weights > _L1_WEIGHTS:
         by_samples += by_samples
-    if batch >= lanes and by_samples <= by_outputs:
+    if by_samples <= by_outputs:
         return 1, BLOCK_VECTORS * lanes
     block = min(BLOCK_ROWS, _BLOCK_SCRATCH // (2 * widest * size) // TILE_ROWS * TILE_ROWS)
     return 0, max(block, 2 * TILE_ROWS)

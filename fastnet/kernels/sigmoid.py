@@ -96,4 +96,3 @@ def sigmoid(x: Vec) -> Vec:
     y_true = y * unshift
     reciprocal = negative.where(one - y_true, y_true)  # 1 / s, nearly
     return residual.fma(reciprocal, y) * unshift
-

@@ -12,8 +12,9 @@ import numba
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.primitives import call, sigmoid_vector, size_of, tile
+from fastnet.kernels.primitives import call, sigmoid_vector, size_of
 from fastnet.kernels.target import TILE_ROWS, TILES, VECTOR_BYTES
+from fastnet.kernels.tile import tile
 
 IDENTITY, SIGMOID = 0, 1
 
@@ -67,8 +68,9 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
 
 @kernel
 def sweep(
-    zero, address, rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation
-):
+    zero, address,
+    rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
+):  # fmt: skip
     """C = activation(init + A B) for up to TILE_ROWS rows of A, tile after tile along all columns of B.
 
     Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole

@@ -7,6 +7,7 @@ that IEEE 754 rounds correctly, or moves bits, so a result does not depend on th
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 from llvmlite import ir
 
 from fastnet.kernels.target import VECTOR_BYTES
@@ -73,7 +74,8 @@ class Vec:
         return Vec(self.b, self.b.bitcast(self.b.or_(bits.v, sign), self.v.type))
 
     def bits(self) -> Vec:
-        return Vec(self.b, self.b.bitcast(self.v, ir.VectorType(ir.IntType(8 * itemsize_of(self)), lanes_of(self))))
+        ty = ir.VectorType(ir.IntType(8 * itemsize_of(self)), lanes_of(self))
+        return Vec(self.b, self.b.bitcast(self.v, ty))
 
     def exponent_field(self) -> Vec:
         """The float whose exponent field is the low bits of this one: 2.0 ** (low bits - bias)."""
@@ -163,7 +165,7 @@ def gather_lanes(vecs: Sequence[Vec], wanted: Sequence[int]) -> Vec:
         if result is None:
             result, known = vec.shuffle(vec, here), here
         else:
-            pick = [n + h if h is not None else (j if known[j] is not None else None) for j, h in enumerate(here)]
+            pick = [None if h is None else n + h for h in here]
             result = result.shuffle(vec, pick)
             known = [h if h is not None else k for h, k in zip(here, known, strict=True)]
     assert result is not None
@@ -188,4 +190,3 @@ def transpose(rows: Sequence[Vec]) -> list[Vec]:
         out = step
         half *= 2
     return out
-
