@@ -1,6 +1,6 @@
 """Benchmarks of fastnet against its NumPy reference; README.md beside this file has the rules.
 
-A fair comparison is one thread against one thread, and BLAS reads its thread count once, when NumPy loads it.
+A fair comparison is one thread against one, and BLAS reads its thread count once, when NumPy loads it.
 So the count is set here, before any module of the suite can import NumPy.
 """
 
@@ -22,7 +22,7 @@ BLAS_HAS_ONE_THREAD = os.cpu_count() == 1 or all(os.environ.get(name) == "1" for
 
 
 def limit_blas() -> None:
-    """Leave BLAS one thread, also if NumPy was imported first, as asv does; skip the benchmark if that fails."""
+    """Leave BLAS one thread, also if NumPy came first, as under asv; skip the benchmark if that fails."""
     if BLAS_HAS_ONE_THREAD:
         return
     try:

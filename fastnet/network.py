@@ -21,7 +21,7 @@ class _Program:
     here can go stale: a call that does not fit is refused, and takes the long way.
     """
 
-    __slots__ = ("__weakref__", "activations", "call", "dense", "dtype", "fan_out", "seen")
+    __slots__ = ("__weakref__", "activations", "call", "dense", "dtype", "fan_out", "run_large", "seen")
 
     def __init__(self, layers: list[Any], dtype: np.dtype[Any], fan_out: int) -> None:
         steps = _steps(layers)
@@ -31,7 +31,7 @@ class _Program:
         self.fan_out = fan_out
         self.dense = [layer for layer, _ in steps]
         self.activations = compiled.program([activation for _, activation in steps])
-        self.call = compiled.predict
+        self.call, self.run_large = compiled.predict, compiled.run_large
         Layer.looked_at.add(self)
 
     def forget(self) -> None:
@@ -73,27 +73,27 @@ def _runs(layers: Iterable[Any]) -> list[list[Any]]:
 class Sequential:
     """Layers one after the other.
 
-    Parameters
-    ----------
-    layers : iterable of layers
-        Anything with a method ``forward(x)``. Affine layers and the sigmoids behind them run fused, in
-        one compiled call; other layers are called as they are.
+        Parameters
+        ----------
+        layers : iterable of layers
+            Anything with a method ``forward(x)``. Affine layers and the sigmoids behind them run fused, in
+            one compiled call; other layers are called as they are.
 
-    Attributes
-    ----------
-    layers : list
-        The layers. Replace, add or remove some: the next call sees it.
-    params : list
-        The parameters of all layers, in order, gathered once, as the book's networks do.
+        Attributes
+        ----------
+        layers : list
+            The layers. Replace, add or remove some: the next call sees it.
+        params : list
+            The parameters of all layers, in order, gathered once, as the book's networks do.
 
-    Examples
-    --------
-    >>> import numpy as np
-from numpy import empty, ndarray
-    >>> from fastnet import Affine, Sequential, Sigmoid
-    >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
-    >>> net.predict(np.zeros((1, 2)))
-    array([[0.5, 0.5]])
+        Examples
+        --------
+        >>> import numpy as np
+    from numpy import empty, ndarray
+        >>> from fastnet import Affine, Sequential, Sigmoid
+        >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
+        >>> net.predict(np.zeros((1, 2)))
+        array([[0.5, 0.5]])
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
@@ -128,7 +128,10 @@ from numpy import empty, ndarray
         if out is None and program is not None and type(x) is ndarray:
             # everything else about x, the layers and their weights is checked by the compiled call
             result = empty((len(x), program.fan_out) if x.ndim == 2 else program.fan_out, program.dtype)
-            if program.call(x, result, program.dense, program.activations, self.layers, program.seen) == 0:
+            code = program.call(x, result, program.dense, program.activations, self.layers, program.seen)
+            if code == 0:
+                return result
+            if code == 1 and program.run_large(x, result, program.dense, program.activations):
                 return result
         return self._predict(x, out)
 
@@ -192,32 +195,32 @@ from numpy import empty, ndarray
 class TwoLayerNet(Sequential):
     """Affine, Sigmoid, Affine: the two-layer network of the book, drawn from ``np.random.randn``.
 
-    Parameters
-    ----------
-    input_size : int
-        Width of x.
-    hidden_size : int
-        Width of the hidden layer.
-    output_size : int
-        Number of classes.
+        Parameters
+        ----------
+        input_size : int
+            Width of x.
+        hidden_size : int
+            Width of the hidden layer.
+        output_size : int
+            Number of classes.
 
-    Attributes
-    ----------
-    layers : list
-        The three layers.
-    params : list
-        [W1, b1, W2, b2]: the arrays that the layers hold, of shapes (input_size, hidden_size),
-        (hidden_size,), (hidden_size, output_size), (output_size,). The same ``np.random.seed`` draws
-        the same network as the reference.
+        Attributes
+        ----------
+        layers : list
+            The three layers.
+        params : list
+            [W1, b1, W2, b2]: the arrays that the layers hold, of shapes (input_size, hidden_size),
+            (hidden_size,), (hidden_size, output_size), (output_size,). The same ``np.random.seed`` draws
+            the same network as the reference.
 
-    Examples
-    --------
-    >>> import numpy as np
-from numpy import empty, ndarray
-    >>> from fastnet import TwoLayerNet
-    >>> net = TwoLayerNet(2, 4, 3)
-    >>> net.predict(np.random.randn(10, 2)).shape
-    (10, 3)
+        Examples
+        --------
+        >>> import numpy as np
+    from numpy import empty, ndarray
+        >>> from fastnet import TwoLayerNet
+        >>> net = TwoLayerNet(2, 4, 3)
+        >>> net.predict(np.random.randn(10, 2)).shape
+        (10, 3)
     """
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:

@@ -30,9 +30,9 @@ def _nanoseconds(call: Callable[[], object], loops: int) -> int:
 
 def _loops(call: Callable[[], object], min_time: float) -> int:
     """Find how many calls last ``min_time`` seconds."""
-    call()  # a first call may compile
     loops, wanted = 1, min_time * 1e9
-    # The better of two, and at most tenfold a step: one hiccup must not pass for a slow callable.
+    # The better of two, and at most tenfold a step: neither a hiccup nor a first call that compiles
+    # must pass for a slow callable.
     while (elapsed := min(_nanoseconds(call, loops), _nanoseconds(call, loops))) < wanted:
         loops = min(int(loops * 1.2 * wanted / elapsed) + 1, 10 * loops)
     return loops

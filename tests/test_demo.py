@@ -196,9 +196,9 @@ def test_a_turn_lasts_min_time(clock, monkeypatch, cost):
 
 
 def test_ratio_is_taken_within_a_round(clock):
-    # Three calls each to warm up; then the ratios are 3, 3 and 0.2, and the medians 10 and 20.
-    base = clock.callable(1, 1, 1, 10, 1, 100)
-    other = clock.callable(1, 1, 1, 30, 3, 20)
+    # Two calls each to find the loops; then the ratios are 3, 3 and 0.2, and the medians 10 and 20.
+    base = clock.callable(1, 1, 10, 1, 100)
+    other = clock.callable(1, 1, 30, 3, 20)
     times = timing.take_turns({"base": base, "other": other}, rounds=3, min_time=1e-9)
     assert times["other"] == pytest.approx((20e-9, 3))
     assert times["base"] == pytest.approx((10e-9, 1))
@@ -231,7 +231,7 @@ def test_garbage_collector_comes_back_after_an_error(clock):
     calls = itertools.count()
 
     def fail():
-        if next(calls) == 4:
+        if next(calls) == 4:  # two calls find the loops, so this is the third round
             raise ZeroDivisionError
 
     assert gc.isenabled()
@@ -312,10 +312,40 @@ def test_scores_of_the_book(shown):
     np.testing.assert_allclose(np.array(printed, float), scores, rtol=0, atol=6e-7)
 
 
+def open_pipes(command):
+    """Start a process whose output is buffered, as it is in a user's pipe."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+
 def test_reader_that_leaves_early():
-    with subprocess.Popen(COMMAND, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with open_pipes(COMMAND) as process:
         assert process.stdout.readline().startswith(b"fastnet ")
         process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=120) == 0
+
+
+def test_text_left_in_the_buffer_when_the_reader_leaves():
+    # What a command has written but not flushed must not raise again when Python exits.
+    code = """
+import sys
+from fastnet import cli, demo
+
+def show(stream):
+    print("first", file=stream, flush=True)
+    sys.stdin.read()
+    print("second", file=stream)
+    raise BrokenPipeError
+
+demo.show = show
+sys.exit(cli.main([]))
+"""
+    with open_pipes([sys.executable, "-c", code]) as process:
+        assert process.stdout.readline().strip() == b"first"
+        process.stdout.close()
+        process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=120) == 0
 

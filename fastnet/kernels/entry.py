@@ -212,13 +212,17 @@ class Entries:
     def run_chain(self, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
         """Run a network on arrays that have been prepared."""
         code = self.predict(x, out, layers, program, layers, layers)
-        if code == LARGE:
-            table = np.empty(_TABLE_BYTES // 8, np.int64)
-            code = self.bind(x, out, layers, program, table)
-            if code == DONE:
-                self.run(table, 0, len(x))
-        if code != DONE:
-            raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
+        if code == DONE or (code == LARGE and self.run_large(x, out, layers, program)):
+            return
+        raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
+
+    def run_large(self, x: Any, out: Any, layers: list[Any], program: bytes) -> bool:
+        """Run a call that `predict` found large, without the interpreter lock; False if it is refused."""
+        table = np.empty(_TABLE_BYTES // 8, np.int64)
+        if self.bind(x, out, layers, program, table) != DONE:
+            return False
+        self.run(table, 0, len(x) if x.ndim == 2 else 1)
+        return True
 
     def program(self, activations: Sequence[int]) -> bytes:
         """The addresses of the kernels, then the activation of each layer."""

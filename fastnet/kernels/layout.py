@@ -122,29 +122,32 @@ def copy_rows(zero, source, source_row, rows, columns, out, out_row, out_col):
 
 
 @kernel
-def pack_panel(zero, w, w_row, w_col, depth, columns, panel):
-    """Columns of W side by side, at most a panel of them, row after row without a gap."""
+def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
+    """Columns of W, a panel's width after the other, each panel's rows without a gap between them."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    panel_row = PANEL_VECTORS * VECTOR_BYTES
-    whole = columns // lanes
+    row_bytes = PANEL_VECTORS * VECTOR_BYTES
+    whole = columns // lanes if w_col == size or w_row == size else 0
     if w_col == size:
         for k in range(depth):
-            for v in range(whole):
-                copy_vector(zero, w + k * w_row + v * VECTOR_BYTES, panel + k * panel_row + v * VECTOR_BYTES)
-    elif w_row == size:
+            source, into = w + k * w_row, panels + k * row_bytes
+            v = 0
+            while v < whole:
+                for i in range(min(PANEL_VECTORS, whole - v)):
+                    copy_vector(zero, source + i * VECTOR_BYTES, into + i * VECTOR_BYTES)
+                source, into, v = source + row_bytes, into + panel_bytes, v + PANEL_VECTORS
+    else:
         for v in range(whole):
-            source, into = w + v * lanes * w_col, panel + v * VECTOR_BYTES
+            into = panels + v // PANEL_VECTORS * panel_bytes + v % PANEL_VECTORS * VECTOR_BYTES
+            source = w + v * lanes * w_col
             k = 0
             while k + lanes <= depth:
-                transpose_square(zero, source + k * size, w_col, lanes, into + k * panel_row, panel_row)
+                transpose_square(zero, source + k * size, w_col, lanes, into + k * row_bytes, row_bytes)
                 k += lanes
             copy_block(
-                zero, source + k * size, w_row, w_col, depth - k, lanes, into + k * panel_row, panel_row, size
+                zero, source + k * size, w_row, w_col, depth - k, lanes, into + k * row_bytes, row_bytes, size
             )
-    else:
-        whole = 0
-    done = whole * lanes
-    copy_block(
-        zero, w + done * w_col, w_row, w_col, depth, columns - done, panel + done * size, panel_row, size
-    )
+    for j in range(whole * lanes, columns):
+        v = j // lanes
+        into = panels + v // PANEL_VECTORS * panel_bytes + v % PANEL_VECTORS * VECTOR_BYTES
+        copy_block(zero, w + j * w_col, w_row, 0, depth, 1, into + (j - v * lanes) * size, row_bytes, 0)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panel, samples_to_lanes
+from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, samples_to_lanes
 from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
 from fastnet.kernels.sweep import IDENTITY, sweep
 from fastnet.kernels.target import PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
@@ -27,10 +27,18 @@ CALL_BYTES = 72
 LAYER_BYTES = 56
 PROGRAM_HEAD = 16
 
-#: outputs in lanes: rows of a block; from PACK_ROWS on, packing weights costs less than it saves
+#: outputs in lanes: rows of a block
 BLOCK_ROWS = 32 * TILE_ROWS
-PACK_ROWS = 4 * TILE_ROWS
-_PANEL_BYTES = PANEL_VECTORS * VECTOR_BYTES
+#: weights up to this stay in the second-level cache, and are read where they lie
+FAST_WEIGHTS = 640 * 1024
+#: rows of W so many bytes apart fall into few sets of the first-level cache
+COLLIDING_ROW = 2048
+#: from so many rows on, packing weights costs less than it saves; fewer stream them
+PACK_ROWS = 6 * TILE_ROWS
+STREAM_DEPTH = 16
+#: panels packed in one go: neighbours in a row of W share pages and prefetches
+GROUP = 4
+PANEL_BYTES = CHUNK * PANEL_VECTORS * VECTOR_BYTES
 
 
 @kernel
@@ -44,37 +52,75 @@ def split_rows(n, done):
 
 
 @kernel
-def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panel):
+def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, w_col = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL)
     bias, activation = load_int64(layer + BIAS), load_int64(layer + ACTIVATION)
-    pack = rows >= PACK_ROWS or w_col != size
-    step = _PANEL_BYTES // size if pack else fan_out
+    fits = fan_in * fan_out * size <= FAST_WEIGHTS
+    few = rows < PACK_ROWS
+    packs = w_col != size or (not few and (not fits or w_row % COLLIDING_ROW == 0))
+    streams = few and not fits and not packs
     k = 0
     while k == 0 or k < fan_in:
         depth = min(CHUNK, fan_in - k)
-        last = k + depth == fan_in
-        j = 0
-        while j < fan_out:
-            columns = min(step, fan_out - j)
-            source, b, b_k = w + k * w_row + j * w_col, panel, _PANEL_BYTES
-            if pack:
-                pack_panel(zero, source, w_row, w_col, depth, columns, panel)
-            else:
-                b, b_k = source, w_row
-            r = 0
-            while r < rows:
-                height = split_rows(rows, r)
-                sweep(
-                    zero, sweep_tiles, height, a + r * a_row + k * a_k, a_row, a_k, b, b_k,
-                    zeros if k else bias + j * size, 0, 0 if k else VECTOR_BYTES,
-                    c + r * c_row + j * size, c_row, columns, depth, k, activation if last else IDENTITY,
+        ends = activation if k + depth == fan_in else IDENTITY
+        here, source = a + k * a_k, w + k * w_row
+        if packs:
+            lanes = VECTOR_BYTES // size
+            j = 0
+            while j < fan_out:
+                width = min(GROUP * PANEL_VECTORS * lanes, fan_out - j)
+                pack_panels(zero, source + j * w_col, w_row, w_col, depth, width, panels, PANEL_BYTES)
+                for p in range(0, width, PANEL_VECTORS * lanes):
+                    at = (j + p) * size
+                    _sweep_rows(
+                        zero, sweep_tiles, here, a_row, a_k, rows,
+                        panels + p // (PANEL_VECTORS * lanes) * PANEL_BYTES, PANEL_VECTORS * VECTOR_BYTES,
+                        zeros if k else bias + at, 0, 0 if k else VECTOR_BYTES,
+                        c + at, c_row, min(PANEL_VECTORS * lanes, width - p), depth, k, ends,
+                    )  # fmt: skip
+                j += width
+        else:
+            # W is read where it lies. Streaming, a few of its rows at a time, whole: sums are carried on
+            # from block to block, of the first chunk in C, of later ones in `partial` until they end.
+            step = STREAM_DEPTH if streams else depth
+            i = 0
+            while i == 0 or i < depth:
+                part = min(step, depth - i)
+                last = i + part == depth
+                into, into_row = c, c_row
+                if k and not last:
+                    into, into_row = partial, padded_row(zero, fan_out)
+                init, init_row, init_vec = zeros if k else bias, 0, 0 if k else VECTOR_BYTES
+                if i:
+                    init, init_row, init_vec = c, c_row, VECTOR_BYTES
+                    if k:
+                        init, init_row = partial, padded_row(zero, fan_out)
+                _sweep_rows(
+                    zero, sweep_tiles, here + i * a_k, a_row, a_k, rows, source + i * w_row, w_row,
+                    init, init_row, init_vec, into, into_row, fan_out, part,
+                    k if last else 0, ends if last else IDENTITY,
                 )  # fmt: skip
-                r += height
-            j += columns
+                i += step
         k += CHUNK
+
+
+@kernel
+def _sweep_rows(
+    zero, sweep_tiles, a, a_row, a_k, rows, b, b_k,
+    init, init_row, init_vec, c, c_row, columns, depth, add, activation,
+):  # fmt: skip
+    """`sweep` for any number of rows."""
+    r = 0
+    while r < rows:
+        height = split_rows(rows, r)
+        sweep(
+            zero, sweep_tiles, height, a + r * a_row, a_row, a_k, b, b_k,
+            init + r * init_row, init_row, init_vec, c + r * c_row, c_row, columns, depth, add, activation,
+        )  # fmt: skip
+        r += height
 
 
 @kernel
@@ -120,6 +166,17 @@ def padded_row(zero, columns):
 
 
 @kernel
+def needs_panels(zero, table, block):
+    """Whether any layer may pack its weights."""
+    if block >= PACK_ROWS:
+        return True
+    needed = False
+    for i in range(load_int64(table + DEPTH)):
+        needed = needed or load_int64(table + CALL_BYTES + i * LAYER_BYTES + W_COL) != size_of(zero)
+    return needed
+
+
+@kernel
 def scratch_bytes(zero, table, by_samples, block):
     """Scratch that `run_rows` needs for blocks of so many rows."""
     lanes = VECTOR_BYTES // size_of(zero)
@@ -127,7 +184,8 @@ def scratch_bytes(zero, table, by_samples, block):
     if by_samples:
         row_bytes = (block + lanes - 1) // lanes * VECTOR_BYTES
         return VECTOR_BYTES + total * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
-    return VECTOR_BYTES + CHUNK * _PANEL_BYTES + 2 * block * padded_row(zero, most)
+    panels = GROUP * PANEL_BYTES if needs_panels(zero, table, block) else 0
+    return VECTOR_BYTES + panels + (2 * block + min(block, PACK_ROWS)) * padded_row(zero, most)
 
 
 @kernel
@@ -181,10 +239,11 @@ def compile_run_rows(element, digest, cache):
                 )
                 first += rows
         else:
-            panel = scratch
             row_bytes = padded_row(zero, most)
-            one = panel + CHUNK * _PANEL_BYTES
+            one = scratch
             other = one + block * row_bytes
+            partial = other + block * row_bytes
+            panels = partial + min(block, PACK_ROWS) * row_bytes
             # whole vectors only: nothing is written past the end of a row
             direct = out_col == size and fan_out % lanes == 0
             while first < stop:
@@ -196,7 +255,9 @@ def compile_run_rows(element, digest, cache):
                     c, c_row = one, row_bytes
                     if i == depth - 1 and direct:
                         c, c_row = target, out_row
-                    outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panel)
+                    outputs_in_lanes(
+                        zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, panels
+                    )
                     a, a_row, a_k = one, row_bytes, size
                     one, other = other, one
                 if not direct:
