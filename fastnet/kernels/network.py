@@ -28,27 +28,17 @@ LAYER_BYTES = 56
 PROGRAM_HEAD = 16
 
 #: outputs in lanes: rows of a block
-BLOCK_ROWS = 32 * TILE_ROWS
+BLOCK_ROWS = 40 * TILE_ROWS
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
 #: rows of W so many bytes apart fall into few sets of the first-level cache
 COLLIDING_ROW = 2048
 #: from so many rows on, packing weights costs less than it saves; fewer stream them
-PACK_ROWS = 6 * TILE_ROWS
-STREAM_DEPTH = 16
+PACK_ROWS = 4 * TILE_ROWS
+STREAM_DEPTH = 8
 #: panels packed in one go: neighbours in a row of W share pages and prefetches
 GROUP = 4
 PANEL_BYTES = CHUNK * PANEL_VECTORS * VECTOR_BYTES
-
-
-@kernel
-def split_rows(n, done):
-    """Height of the next tile when n rows are split into tiles as equal as can be."""
-    left = n - done
-    if left <= TILE_ROWS:
-        return left
-    tiles = (left + TILE_ROWS - 1) // TILE_ROWS
-    return (left + tiles - 1) // tiles
 
 
 @kernel
@@ -75,8 +65,8 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
                 pack_panels(zero, source + j * w_col, w_row, w_col, depth, width, panels, PANEL_BYTES)
                 for p in range(0, width, PANEL_VECTORS * lanes):
                     at = (j + p) * size
-                    _sweep_rows(
-                        zero, sweep_tiles, here, a_row, a_k, rows,
+                    sweep(
+                        zero, sweep_tiles, rows, here, a_row, a_k,
                         panels + p // (PANEL_VECTORS * lanes) * PANEL_BYTES, PANEL_VECTORS * VECTOR_BYTES,
                         zeros if k else bias + at, 0, 0 if k else VECTOR_BYTES,
                         c + at, c_row, min(PANEL_VECTORS * lanes, width - p), depth, k, ends,
@@ -98,29 +88,13 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
                     init, init_row, init_vec = c, c_row, VECTOR_BYTES
                     if k:
                         init, init_row = partial, padded_row(zero, fan_out)
-                _sweep_rows(
-                    zero, sweep_tiles, here + i * a_k, a_row, a_k, rows, source + i * w_row, w_row,
+                sweep(
+                    zero, sweep_tiles, rows, here + i * a_k, a_row, a_k, source + i * w_row, w_row,
                     init, init_row, init_vec, into, into_row, fan_out, part,
                     k if last else 0, ends if last else IDENTITY,
                 )  # fmt: skip
                 i += step
         k += CHUNK
-
-
-@kernel
-def _sweep_rows(
-    zero, sweep_tiles, a, a_row, a_k, rows, b, b_k,
-    init, init_row, init_vec, c, c_row, columns, depth, add, activation,
-):  # fmt: skip
-    """`sweep` for any number of rows."""
-    r = 0
-    while r < rows:
-        height = split_rows(rows, r)
-        sweep(
-            zero, sweep_tiles, height, a + r * a_row, a_row, a_k, b, b_k,
-            init + r * init_row, init_row, init_vec, c + r * c_row, c_row, columns, depth, add, activation,
-        )  # fmt: skip
-        r += height
 
 
 @kernel
@@ -134,17 +108,11 @@ def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, bia
     while k == 0 or k < fan_in:
         depth = min(CHUNK, fan_in - k)
         last = k + depth == fan_in
-        j = 0
-        while j < fan_out:
-            height = split_rows(fan_out, j)
-            sweep(
-                zero, sweep_tiles, height, w + k * w_row + j * w_col, w_col, w_row,
-                a + k * row_bytes, row_bytes,
-                zeros if k else biases + j * VECTOR_BYTES, 0 if k else VECTOR_BYTES, 0,
-                c + j * row_bytes, row_bytes, vecs * (VECTOR_BYTES // size), depth, k,
-                activation if last else IDENTITY,
-            )  # fmt: skip
-            j += height
+        sweep(
+            zero, sweep_tiles, fan_out, w + k * w_row, w_col, w_row, a + k * row_bytes, row_bytes,
+            zeros if k else biases, 0 if k else VECTOR_BYTES, 0,
+            c, row_bytes, vecs * (VECTOR_BYTES // size), depth, k, activation if last else IDENTITY,
+        )  # fmt: skip
         k += CHUNK
 
 

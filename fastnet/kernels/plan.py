@@ -15,7 +15,7 @@ from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
 _LATENCY = 4
 #: weights beyond this do not stay in the first-level cache beside a block of samples
 _L1_WEIGHTS = 24 * 1024
-_BLOCK_SCRATCH = 1 << 20
+_BLOCK_SCRATCH = 1 << 22
 
 
 @kernel
@@ -44,4 +44,7 @@ def plan(zero, table, batch):
     if by_samples <= by_outputs:
         return 1, BLOCK_VECTORS * lanes
     block = min(BLOCK_ROWS, _BLOCK_SCRATCH // (2 * widest * size) // TILE_ROWS * TILE_ROWS)
-    return 0, max(block, 2 * TILE_ROWS)
+    block = max(block, 2 * TILE_ROWS)
+    blocks = (batch + block - 1) // block  # all of about the same height, none too low to pay for packing
+    each = (batch + blocks - 1) // blocks
+    return 0, (each + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS

@@ -1,4 +1,4 @@
-"""One row of register tiles with its activation: the function that all the arithmetic happens in.
+"""Rows of register tiles with their activation: the function that all the arithmetic happens in.
 
 It is compiled on its own and called by its address. Inlined into every caller it would be optimised
 again at each level of them, and the first call of a process without a cache would take 20 s, not 2.
@@ -35,6 +35,14 @@ def activate(zero, activation, source, target, vecs):
             sigmoid_vector(zero, source + v * VECTOR_BYTES, target + v * VECTOR_BYTES)
 
 
+@kernel
+def tile_height(rows):
+    """Height of the next tile: the last two are made as equal as can be."""
+    if rows <= TILE_ROWS:
+        return rows
+    return TILE_ROWS if rows >= 2 * TILE_ROWS else (rows + 1) // 2
+
+
 def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
     """The compiled sweep for float32 or float64; its ``address`` is what the other kernels call."""
 
@@ -45,22 +53,26 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         lanes = VECTOR_BYTES // size_of(zero)
         vecs = columns // lanes
-        rest = columns - vecs * lanes
-        v = 0
-        while v < vecs or rest > 0:
-            part = 0
-            if v < vecs:
-                width = _TILE_WIDTH[rows * (_WIDEST + 1) + min(vecs - v, _WIDEST)]
-            else:
-                width, part, rest = 1, rest, 0
-            here = c + v * VECTOR_BYTES
-            tile(
-                zero, rows, width, part, a, a_row, a_k, b + v * VECTOR_BYTES, b_k,
-                init + v * init_vec, init_row, init_vec, here, c_row, depth, add,
-            )  # fmt: skip
-            for r in range(rows):
-                activate(zero, activation, here + r * c_row, here + r * c_row, width)
-            v += width
+        while rows > 0:
+            height = tile_height(rows)
+            rest = columns - vecs * lanes
+            v = 0
+            while v < vecs or rest > 0:
+                part = 0
+                if v < vecs:
+                    width = _TILE_WIDTH[height * (_WIDEST + 1) + min(vecs - v, _WIDEST)]
+                else:
+                    width, part, rest = 1, rest, 0
+                here = c + v * VECTOR_BYTES
+                tile(
+                    zero, height, width, part, a, a_row, a_k, b + v * VECTOR_BYTES, b_k,
+                    init + v * init_vec, init_row, init_vec, here, c_row, depth, add,
+                )  # fmt: skip
+                if activation != IDENTITY:
+                    for r in range(height):
+                        activate(zero, activation, here + r * c_row, here + r * c_row, width)
+                v += width
+            a, init, c, rows = a + height * a_row, init + height * init_row, c + height * c_row, rows - height
         return 0
 
     return sweep_tiles
@@ -71,10 +83,11 @@ def sweep(
     zero, address,
     rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
 ):  # fmt: skip
-    """C = activation(init + A B) for up to TILE_ROWS rows of A, tile after tile along all columns of B.
+    """C = activation(init + A B): rows of tiles, each along all columns of B.
 
     Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole
-    vectors. With `add`, C = activation(C + init + A B).
+    vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,
+    C = activation(C + init + A B).
     """
     call(
         zero, address,

@@ -99,6 +99,8 @@ def _emit_tile(
     wide = I64(VECTOR_BYTES)
     start = {(r, v): load(at(init, r, init_row, v, init_vec)) for r, v in grid}
     a_rows = [b.mul(a_row, I64(r)) for r in range(height)]
+    for r in range(height):  # a wide layer's sums wait in a farther cache while the loop runs
+        vector.prefetch(b, at(c, r, c_row, 0, wide))
     before = b.block
     loop, after = b.append_basic_block("k"), b.append_basic_block("k_done")
     b.cbranch(b.icmp_signed(">", depth, I64(0)), loop, after)

@@ -118,6 +118,15 @@ def store(b: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
     b.store(value, b.inttoptr(address, value.type.as_pointer()), align=1)
 
 
+def prefetch(b: ir.IRBuilder, address: ir.Value) -> None:
+    """Ask for the cache line at `address`."""
+    byte = ir.IntType(8).as_pointer()
+    fn = b.module.globals.get("llvm.prefetch.p0") or ir.Function(
+        b.module, ir.FunctionType(ir.VoidType(), (byte, I32, I32, I32)), "llvm.prefetch.p0"
+    )
+    b.call(fn, (b.inttoptr(address, byte), I32(0), I32(3), I32(1)))
+
+
 def load_vector(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
     return Vec(b, load(b, address, vector_type(itemsize)))
 
