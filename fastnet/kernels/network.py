@@ -15,10 +15,12 @@ from numba import types
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, samples_to_lanes
 from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
-from fastnet.kernels.sweep import IDENTITY, sweep
+from fastnet.kernels.sweep import IDENTITY, STREAM_DEPTH, sweep
 from fastnet.kernels.target import PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
 
 CHUNK = 256
+#: scratch is laid out in whole cache lines, so that no row of a panel straddles two
+CACHE_LINE = 64
 
 # -- fields of the table, as byte offsets
 X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH, SWEEP, RUN_ROWS = range(0, 72, 8)
@@ -35,7 +37,6 @@ FAST_WEIGHTS = 640 * 1024
 COLLIDING_ROW = 2048
 #: from so many rows on, packing weights costs less than it saves; fewer stream them
 PACK_ROWS = 4 * TILE_ROWS
-STREAM_DEPTH = 8
 #: panels packed in one go: neighbours in a row of W share pages and prefetches
 GROUP = 4
 PANEL_BYTES = CHUNK * PANEL_VECTORS * VECTOR_BYTES
@@ -129,8 +130,8 @@ def widest_layer(table):
 @kernel
 def padded_row(zero, columns):
     """Bytes of a scratch row: whole vectors, and an odd number of cache lines, lest rows collide."""
-    lines = (columns * size_of(zero) + 63) // 64
-    return (lines | 1) * 64
+    lines = (columns * size_of(zero) + CACHE_LINE - 1) // CACHE_LINE
+    return (lines | 1) * CACHE_LINE
 
 
 @kernel
@@ -151,9 +152,9 @@ def scratch_bytes(zero, table, by_samples, block):
     most, widest, total = widest_layer(table)
     if by_samples:
         row_bytes = (block + lanes - 1) // lanes * VECTOR_BYTES
-        return VECTOR_BYTES + total * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
+        return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     panels = GROUP * PANEL_BYTES if needs_panels(zero, table, block) else 0
-    return VECTOR_BYTES + panels + (2 * block + min(block, PACK_ROWS)) * padded_row(zero, most)
+    return CACHE_LINE + panels + (2 * block + min(block, PACK_ROWS)) * padded_row(zero, most)
 
 
 @kernel
@@ -185,10 +186,10 @@ def compile_run_rows(element, digest, cache):
         most, widest, total = widest_layer(table)
         zeros = scratch
         clear_vector(zero, zeros)
-        scratch += VECTOR_BYTES
+        scratch += CACHE_LINE
         if by_samples:
             biases = scratch
-            scratch += total * VECTOR_BYTES
+            scratch += (total + 1) // 2 * 2 * VECTOR_BYTES
             _splat_biases(zero, layers, depth, biases)
             while first < stop:
                 rows = min(block, stop - first)
@@ -245,6 +246,14 @@ def run_rows(zero, table, first, stop, by_samples, block, scratch):
 @kernel
 def run_allocated(zero, table, first, stop, by_samples, block):
     """`run_rows` with scratch of its own from the heap."""
-    scratch = np.empty(scratch_bytes(zero, table, by_samples, block) + 64, np.uint8)
-    run_rows(zero, table, first, stop, by_samples, block, (scratch.ctypes.data + 63) // 64 * 64)
+    scratch = np.empty(scratch_bytes(zero, table, by_samples, block) + CACHE_LINE, np.uint8)
+    run_rows(
+        zero,
+        table,
+        first,
+        stop,
+        by_samples,
+        block,
+        (scratch.ctypes.data + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE,
+    )
     scratch[0] = 0  # the last use: keeps the memory alive until here

@@ -14,9 +14,11 @@ from numba import types
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.primitives import call, sigmoid_vector, size_of
 from fastnet.kernels.target import TILE_ROWS, TILES, VECTOR_BYTES
-from fastnet.kernels.tile import tile
+from fastnet.kernels.tile import stream_row, tile
 
 IDENTITY, SIGMOID = 0, 1
+#: a row alone takes so many rows of weights at a time
+STREAM_DEPTH = 8
 
 _WIDEST = max(TILES[1])
 #: widest tile of so many rows that is no wider than the vectors left
@@ -57,6 +59,9 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
             height = tile_height(rows)
             rest = columns - vecs * lanes
             v = 0
+            if height == 1 and depth == STREAM_DEPTH and add == 0 and activation == IDENTITY:
+                stream_row(zero, STREAM_DEPTH, a, a_k, b, b_k, init, init_vec, c, vecs)
+                v = vecs
             while v < vecs or rest > 0:
                 part = 0
                 if v < vecs:

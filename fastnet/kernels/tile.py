@@ -149,3 +149,47 @@ def _emit_tile(
         with plain:
             for r, v in grid:
                 vector.store(b, final[r, v], at(c, r, c_row, v, wide))
+
+
+@intrinsic(prefer_literal=True)
+def stream_row(
+    typingctx: Any,
+    zero: Any,
+    depth: Any,
+    a: Any,
+    a_k: Any,
+    b_address: Any,
+    b_k: Any,
+    init: Any,
+    init_vec: Any,
+    c: Any,
+    vecs: Any,
+) -> Any:
+    """The same sums for one row of A and a few rows of B (`depth`, a literal), column by column.
+
+    B is read in as many streams as it has rows, each in order: what memory does best.
+    """
+    size, count = itemsize(zero), depth.literal_value
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        _, _, a, a_k, b_address, b_k, init, init_vec, c, vecs = args
+        splats = [vector.load_splat(b, b.add(a, b.mul(a_k, I64(k))), size) for k in range(count)]
+        rows = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(count)]
+        before = b.block
+        loop, done = b.append_basic_block("stream"), b.append_basic_block("stream_done")
+        b.cbranch(b.icmp_signed(">", vecs, I64(0)), loop, done)
+        b.position_at_end(loop)
+        v = b.phi(I64)
+        offset = b.mul(v, I64(VECTOR_BYTES))
+        acc = vector.load_vector(b, b.add(init, b.mul(v, init_vec)), size)
+        for k in range(count):
+            acc = splats[k].fma(vector.load_vector(b, b.add(rows[k], offset), size), acc)
+        vector.store(b, acc.v, b.add(c, offset))
+        following = b.add(v, I64(1))
+        v.add_incoming(I64(0), before)
+        v.add_incoming(following, loop)
+        b.cbranch(b.icmp_signed("<", following, vecs), loop, done)
+        b.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(zero, depth, *[_INT] * 8), codegen
