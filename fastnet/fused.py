@@ -14,11 +14,17 @@ from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, check_out, plain_a
 IDENTITY, SIGMOID = 0, 1
 
 
+_compiled: dict[np.dtype[Any], Any] = {}
+
+
 def kernels(dtype: np.dtype[Any]) -> Any:
     """Compiled entry points for float32 or float64. Numba is imported by the first call, not before."""
-    from fastnet.kernels import entry
+    found = _compiled.get(dtype)
+    if found is None:
+        from fastnet.kernels import entry
 
-    return entry.entries(dtype)
+        found = _compiled[dtype] = entry.entries(dtype)
+    return found
 
 
 def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = None) -> Any:
@@ -55,7 +61,7 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
     rows, width = ready.x.shape[0], ready.shape[-1]
     target = _as_rows(out, rows, width, ready.dtype)
     current = ready.x
-    limit = compiled.max_depth
+    limit = compiled.max_depth  # of one compiled call
     for start in range(0, len(pairs), limit):
         stop = min(start + limit, len(pairs))
         layers = ready.layers[start:stop]
@@ -69,12 +75,17 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
 
 def sigmoid(x: Any, out: Any = None) -> Any:
     """The logistic function of every element, as `chain` treats its arguments."""
+    if out is None and type(x) is np.ndarray and x.dtype in _compiled and x.flags.c_contiguous and x.ndim:
+        out = np.empty(x.shape, x.dtype)
+        _compiled[x.dtype].sigmoid(x.reshape(-1), out.reshape(-1))
+        return out
     array = None if isinstance(x, (list, tuple)) else plain_array(x)
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
     if array is None or dtype is None:
         return _put(_by_reference(reference.Sigmoid(), None, x), out, [x])
     result = np.empty(array.shape, dtype) if out is None else out
-    check_out(result, array.shape, dtype, [x])
+    if out is not None:
+        check_out(out, array.shape, dtype, [x])
     flat = as_kernel_array(array, dtype).reshape(-1)
     target = _as_rows(result, 1, array.size, dtype)
     if target.strides[1] != target.itemsize or flat.strides[0] != flat.itemsize:

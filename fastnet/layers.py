@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-from weakref import WeakSet
+from typing import Any
+
+from numpy import ndarray
 
 from fastnet import fused
 from fastnet.arguments import Holder
 from fastnet.fused import IDENTITY, SIGMOID
+from fastnet.shortcut import Shortcut, shortcut
 
 
 class Layer(Holder):
@@ -15,22 +17,26 @@ class Layer(Holder):
 
     __slots__ = ("__dict__", "__weakref__")
 
-    #: lists of layers that networks have looked at: emptied when a layer's `forward` is replaced
-    looked_at: ClassVar[WeakSet[Any]] = WeakSet()
+    def __init__(self, params: list[Any]) -> None:
+        super().__init__(params)
+        self._shortcut: Shortcut | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         if name in ("forward", "__class__"):
-            self._forget()
+            Shortcut.forget_all()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         if name == "forward":
-            self._forget()
+            Shortcut.forget_all()
 
-    def _forget(self) -> None:
-        for seen in tuple(Layer.looked_at):
-            seen.forget()
+    def __getstate__(self) -> tuple[list[Any], dict[str, Any]]:
+        return self.params, {**vars(self), "_shortcut": None}
+
+    def __setstate__(self, state: tuple[list[Any], dict[str, Any]]) -> None:
+        self.params, attributes = state
+        vars(self).update(attributes)
 
 
 class Sigmoid(Layer):
@@ -129,7 +135,15 @@ class Affine(Layer):
         TypeError
             If NumPy has no matrix product for these types, or `out` is no array of the result's dtype.
         """
-        return fused.chain([self.params], [self._activation], x, out)
+        known = self._shortcut
+        if out is None and known is not None and type(x) is ndarray:
+            result = known.run(x, known.dense)
+            if result is not None:
+                return result
+        result = fused.chain([self.params], [self._activation], x, out)
+        if out is None:
+            self._shortcut = shortcut([self], [self], [self._activation], result)
+        return result
 
 
 class AffineSigmoid(Affine):

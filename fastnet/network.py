@@ -9,33 +9,10 @@ import numpy as np
 from numpy import empty, ndarray
 
 from fastnet import fused, reference
-from fastnet.arguments import KERNEL_DTYPES, check_out
+from fastnet.arguments import check_out
 from fastnet.fused import IDENTITY, SIGMOID
-from fastnet.layers import Affine, AffineSigmoid, Layer, Sigmoid
-
-
-class _Program:
-    """What a network needs for its shortest way into the kernels, as long as nothing has changed.
-
-    The kernel compares the list of layers with `seen`, and checks all arrays, at every call. So nothing
-    here can go stale: a call that does not fit is refused, and takes the long way.
-    """
-
-    __slots__ = ("__weakref__", "activations", "call", "dense", "dtype", "fan_out", "run_large", "seen")
-
-    def __init__(self, layers: list[Any], dtype: np.dtype[Any], fan_out: int) -> None:
-        steps = _steps(layers)
-        compiled = fused.kernels(dtype)
-        self.seen = list(layers)
-        self.dtype = dtype
-        self.fan_out = fan_out
-        self.dense = [layer for layer, _ in steps]
-        self.activations = compiled.program([activation for _, activation in steps])
-        self.call, self.run_large = compiled.predict, compiled.run_large
-        Layer.looked_at.add(self)
-
-    def forget(self) -> None:
-        self.seen.clear()
+from fastnet.layers import Affine, AffineSigmoid, Sigmoid
+from fastnet.shortcut import Shortcut, shortcut
 
 
 def _is_own(layer: Any, *classes: type) -> bool:
@@ -89,8 +66,7 @@ class Sequential:
         Examples
         --------
         >>> import numpy as np
-    from numpy import empty, ndarray
-        >>> from fastnet import Affine, Sequential, Sigmoid
+            >>> from fastnet import Affine, Sequential, Sigmoid
         >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
         >>> net.predict(np.zeros((1, 2)))
         array([[0.5, 0.5]])
@@ -99,7 +75,7 @@ class Sequential:
     def __init__(self, layers: Iterable[Any]) -> None:
         self.layers: Any = list(layers)
         self.params: list[Any] = [p for layer in self.layers for p in getattr(layer, "params", ())]
-        self._program: _Program | None = None
+        self._shortcut: Shortcut | None = None
 
     def predict(self, x: Any, out: Any = None) -> Any:
         """Feed x through all layers.
@@ -124,14 +100,12 @@ class Sequential:
         TypeError
             If NumPy cannot multiply these types, or `out` is no array of the result's dtype.
         """
-        program = self._program
-        if out is None and program is not None and type(x) is ndarray:
-            # everything else about x, the layers and their weights is checked by the compiled call
-            result = empty((len(x), program.fan_out) if x.ndim == 2 else program.fan_out, program.dtype)
-            code = program.call(x, result, program.dense, program.activations, self.layers, program.seen)
-            if code == 0:
-                return result
-            if code == 1 and program.run_large(x, result, program.dense, program.activations):
+        known = self._shortcut
+        if out is None and known is not None and type(x) is ndarray:
+            # the layers, their weights and the rest about x are checked by the compiled call
+            result = empty((len(x), known.fan_out) if x.ndim == 2 else known.fan_out, known.dtype)
+            code = known.call(x, result, known.dense, known.program, self.layers, known.seen)
+            if code == 0 or (code == 1 and known.run_large(x, result, known.dense, known.program)):
                 return result
         return self._predict(x, out)
 
@@ -182,14 +156,14 @@ class Sequential:
 
     def _remember(self, runs: list[list[Any]], result: Any) -> None:
         """Prepare the shortest way for calls like the one just made, if they can take it."""
-        self._program = None
-        if len(runs) == 1 and _steps(runs[0]) and type(self.layers) is list and type(result) is np.ndarray:
-            dtype = KERNEL_DTYPES.get(result.dtype)
-            if dtype is not None:
-                self._program = _Program(self.layers, dtype, result.shape[-1])
+        self._shortcut = None
+        if len(runs) == 1 and type(self.layers) is list:
+            steps = _steps(runs[0])
+            dense, activations = [layer for layer, _ in steps], [activation for _, activation in steps]
+            self._shortcut = shortcut(self.layers, dense, activations, result)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_program": None}
+        return {**vars(self), "_shortcut": None}
 
 
 class TwoLayerNet(Sequential):
@@ -216,8 +190,7 @@ class TwoLayerNet(Sequential):
         Examples
         --------
         >>> import numpy as np
-    from numpy import empty, ndarray
-        >>> from fastnet import TwoLayerNet
+            >>> from fastnet import TwoLayerNet
         >>> net = TwoLayerNet(2, 4, 3)
         >>> net.predict(np.random.randn(10, 2)).shape
         (10, 3)

@@ -44,12 +44,12 @@ def bits(array):
 def differing(predict, x, batches):
     """Batches in which some row's bits differ from those it has alone."""
     alone = bits(np.concatenate([predict(x[i : i + 1]) for i in range(len(x))]))
-    bad = []
-    for batch in batches:
-        for start in sorted({0, 1, len(x) - batch}):
-            if start >= 0 and (bits(predict(x[start : start + batch])) != alone[start : start + batch]).any():
-                bad.append((batch, start))
-    return bad
+    return [
+        (batch, start)
+        for batch in batches
+        for start in sorted({0, 1, len(x) - batch})
+        if start >= 0 and (bits(predict(x[start : start + batch])) != alone[start : start + batch]).any()
+    ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

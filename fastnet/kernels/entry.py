@@ -240,8 +240,9 @@ def entries(dtype: np.dtype[Any]) -> Entries:
             raise NotImplementedError("this Python or NumPy lays out arrays in a way fastnet does not know")
         try:
             found = _compile(dtype, cache=True)
-        except (RuntimeError, OSError, EOFError) as error:
-            warnings.warn(f"fastnet compiles without a cache: {error}", RuntimeWarning, stacklevel=2)
+        except Exception as error:  # no place for a cache, or an unreadable one; a real defect comes up again
+            text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
             found = _compile(dtype, cache=False)
         _entries[dtype] = found
     return found
