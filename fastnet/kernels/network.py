@@ -76,7 +76,7 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
         else:
             # W is read where it lies. Streaming, a few of its rows at a time, whole: sums are carried on
             # from block to block, of the first chunk in C, of later ones in `partial` until they end.
-            step = STREAM_DEPTH if streams else depth
+            step = STREAM_DEPTH if streams else CHUNK
             i = 0
             while i == 0 or i < depth:
                 part = min(step, depth - i)
