@@ -50,26 +50,26 @@ def _runs(layers: Iterable[Any]) -> list[list[Any]]:
 class Sequential:
     """Layers one after the other.
 
-        Parameters
-        ----------
-        layers : iterable of layers
-            Anything with a method ``forward(x)``. Affine layers and the sigmoids behind them run fused, in
-            one compiled call; other layers are called as they are.
+    Parameters
+    ----------
+    layers : iterable of layers
+        Anything with a method ``forward(x)``. Affine layers and the sigmoids behind them run fused, in
+        one compiled call; other layers are called as they are.
 
-        Attributes
-        ----------
-        layers : list
-            The layers. Replace, add or remove some: the next call sees it.
-        params : list
-            The parameters of all layers, in order, gathered once, as the book's networks do.
+    Attributes
+    ----------
+    layers : list
+        The layers. Replace, add or remove some: the next call sees it.
+    params : list
+        The parameters of all layers, in order, gathered once, as the book's networks do.
 
-        Examples
-        --------
-        >>> import numpy as np
-            >>> from fastnet import Affine, Sequential, Sigmoid
-        >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
-        >>> net.predict(np.zeros((1, 2)))
-        array([[0.5, 0.5]])
+    Examples
+    --------
+    >>> import numpy as np
+        >>> from fastnet import Affine, Sequential, Sigmoid
+    >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
+    >>> net.predict(np.zeros((1, 2)))
+    array([[0.5, 0.5]])
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
@@ -169,31 +169,31 @@ class Sequential:
 class TwoLayerNet(Sequential):
     """Affine, Sigmoid, Affine: the two-layer network of the book, drawn from ``np.random.randn``.
 
-        Parameters
-        ----------
-        input_size : int
-            Width of x.
-        hidden_size : int
-            Width of the hidden layer.
-        output_size : int
-            Number of classes.
+    Parameters
+    ----------
+    input_size : int
+        Width of x.
+    hidden_size : int
+        Width of the hidden layer.
+    output_size : int
+        Number of classes.
 
-        Attributes
-        ----------
-        layers : list
-            The three layers.
-        params : list
-            [W1, b1, W2, b2]: the arrays that the layers hold, of shapes (input_size, hidden_size),
-            (hidden_size,), (hidden_size, output_size), (output_size,). The same ``np.random.seed`` draws
-            the same network as the reference.
+    Attributes
+    ----------
+    layers : list
+        The three layers.
+    params : list
+        [W1, b1, W2, b2]: the arrays that the layers hold, of shapes (input_size, hidden_size),
+        (hidden_size,), (hidden_size, output_size), (output_size,). The same ``np.random.seed`` draws
+        the same network as the reference.
 
-        Examples
-        --------
-        >>> import numpy as np
-            >>> from fastnet import TwoLayerNet
-        >>> net = TwoLayerNet(2, 4, 3)
-        >>> net.predict(np.random.randn(10, 2)).shape
-        (10, 3)
+    Examples
+    --------
+    >>> import numpy as np
+        >>> from fastnet import TwoLayerNet
+    >>> net = TwoLayerNet(2, 4, 3)
+    >>> net.predict(np.random.randn(10, 2)).shape
+    (10, 3)
     """
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
