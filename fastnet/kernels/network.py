@@ -29,8 +29,9 @@ CALL_BYTES = 72
 LAYER_BYTES = 56
 PROGRAM_HEAD = 16
 
-#: outputs in lanes: rows of a block
+#: outputs in lanes: rows of a block, and of one whose weights are packed for each block anew
 BLOCK_ROWS = 40 * TILE_ROWS
+PACKED_BLOCK_ROWS = 86 * TILE_ROWS
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
 #: rows of W so many bytes apart fall into few sets of the first-level cache
@@ -46,56 +47,75 @@ PANEL_BYTES = CHUNK * PANEL_VECTORS * VECTOR_BYTES
 def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
     size = size_of(zero)
+    weights = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size
+    w_row, w_col = load_int64(layer + W_ROW), load_int64(layer + W_COL)
+    fits = weights <= FAST_WEIGHTS
+    few = rows < PACK_ROWS
+    if w_col != size or (not few and (not fits or w_row % COLLIDING_ROW == 0)):
+        _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panels)
+    else:
+        step = STREAM_DEPTH if few and not fits else CHUNK
+        _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
+
+
+@kernel
+def _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panels):
+    """A group of panels of W after the other: their sums stay near while all chunks are added up."""
+    size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, w_col = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL)
     bias, activation = load_int64(layer + BIAS), load_int64(layer + ACTIVATION)
-    fits = fan_in * fan_out * size <= FAST_WEIGHTS
-    few = rows < PACK_ROWS
-    packs = w_col != size or (not few and (not fits or w_row % COLLIDING_ROW == 0))
-    streams = few and not fits and not packs
+    width = PANEL_VECTORS * VECTOR_BYTES // size
+    for group in range(0, fan_out, GROUP * width):
+        columns = min(GROUP * width, fan_out - group)
+        k = 0
+        while k == 0 or k < fan_in:
+            depth = min(CHUNK, fan_in - k)
+            pack_panels(
+                zero, w + k * w_row + group * w_col, w_row, w_col, depth, columns, panels, PANEL_BYTES
+            )
+            for j in range(0, columns, width):
+                at = (group + j) * size
+                sweep(
+                    zero, sweep_tiles, rows, a + k * a_k, a_row, a_k,
+                    panels + j // width * PANEL_BYTES, PANEL_VECTORS * VECTOR_BYTES,
+                    zeros if k else bias + at, 0, 0 if k else VECTOR_BYTES,
+                    c + at, c_row, min(width, columns - j), depth, k,
+                    activation if k + depth == fan_in else IDENTITY,
+                )  # fmt: skip
+            k += CHUNK
+
+
+@kernel
+def _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step):
+    """W is read where it lies, `step` of its rows at a time.
+
+    Sums are carried on from step to step: of the first chunk in C, of later ones in `partial` until they end.
+    """
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    w, w_row = load_int64(layer + W), load_int64(layer + W_ROW)
+    bias, activation = load_int64(layer + BIAS), load_int64(layer + ACTIVATION)
+    partial_row = padded_row(zero, fan_out)
     k = 0
     while k == 0 or k < fan_in:
-        depth = min(CHUNK, fan_in - k)
-        ends = activation if k + depth == fan_in else IDENTITY
-        here, source = a + k * a_k, w + k * w_row
-        if packs:
-            lanes = VECTOR_BYTES // size
-            j = 0
-            while j < fan_out:
-                width = min(GROUP * PANEL_VECTORS * lanes, fan_out - j)
-                pack_panels(zero, source + j * w_col, w_row, w_col, depth, width, panels, PANEL_BYTES)
-                for p in range(0, width, PANEL_VECTORS * lanes):
-                    at = (j + p) * size
-                    sweep(
-                        zero, sweep_tiles, rows, here, a_row, a_k,
-                        panels + p // (PANEL_VECTORS * lanes) * PANEL_BYTES, PANEL_VECTORS * VECTOR_BYTES,
-                        zeros if k else bias + at, 0, 0 if k else VECTOR_BYTES,
-                        c + at, c_row, min(PANEL_VECTORS * lanes, width - p), depth, k, ends,
-                    )  # fmt: skip
-                j += width
-        else:
-            # W is read where it lies. Streaming, a few of its rows at a time, whole: sums are carried on
-            # from block to block, of the first chunk in C, of later ones in `partial` until they end.
-            step = STREAM_DEPTH if streams else CHUNK
-            i = 0
-            while i == 0 or i < depth:
-                part = min(step, depth - i)
-                last = i + part == depth
-                into, into_row = c, c_row
-                if k and not last:
-                    into, into_row = partial, padded_row(zero, fan_out)
-                init, init_row, init_vec = zeros if k else bias, 0, 0 if k else VECTOR_BYTES
-                if i:
-                    init, init_row, init_vec = c, c_row, VECTOR_BYTES
-                    if k:
-                        init, init_row = partial, padded_row(zero, fan_out)
-                sweep(
-                    zero, sweep_tiles, rows, here + i * a_k, a_row, a_k, source + i * w_row, w_row,
-                    init, init_row, init_vec, into, into_row, fan_out, part,
-                    k if last else 0, ends if last else IDENTITY,
-                )  # fmt: skip
-                i += step
-        k += CHUNK
+        first = k % CHUNK == 0
+        later = k >= CHUNK
+        depth = min(step, min(fan_in, k // CHUNK * CHUNK + CHUNK) - k)
+        last = k + depth == fan_in or (k + depth) % CHUNK == 0
+        init, init_row, init_vec = zeros if later else bias, 0, 0 if later else VECTOR_BYTES
+        if not first:
+            init, init_row, init_vec = c, c_row, VECTOR_BYTES
+            if later:
+                init, init_row = partial, partial_row
+        into, into_row = c, c_row
+        if later and not last:
+            into, into_row = partial, partial_row
+        sweep(
+            zero, sweep_tiles, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row,
+            init, init_row, init_vec, into, into_row, fan_out, depth,
+            1 if later and last else 0, activation if k + depth == fan_in else IDENTITY,
+        )  # fmt: skip
+        k += step
 
 
 @kernel

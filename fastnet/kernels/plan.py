@@ -7,7 +7,16 @@ the order of every sum, hence every bit of the result, is the same either way.
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.network import BLOCK_ROWS, CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
+from fastnet.kernels.network import (
+    BLOCK_ROWS,
+    CALL_BYTES,
+    DEPTH,
+    FAN_IN,
+    FAN_OUT,
+    FAST_WEIGHTS,
+    LAYER_BYTES,
+    PACKED_BLOCK_ROWS,
+)
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
 
@@ -43,7 +52,8 @@ def plan(zero, table, batch):
         by_samples += by_samples
     if by_samples <= by_outputs:
         return 1, BLOCK_VECTORS * lanes
-    block = min(BLOCK_ROWS, _BLOCK_SCRATCH // (2 * widest * size) // TILE_ROWS * TILE_ROWS)
+    most = BLOCK_ROWS if weights <= FAST_WEIGHTS else PACKED_BLOCK_ROWS
+    block = min(most, _BLOCK_SCRATCH // (2 * widest * size) // TILE_ROWS * TILE_ROWS)
     block = max(block, 2 * TILE_ROWS)
     blocks = (batch + block - 1) // block  # all of about the same height, none too low to pay for packing
     each = (batch + blocks - 1) // blocks

@@ -118,6 +118,15 @@ def store(b: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
     b.store(value, b.inttoptr(address, value.type.as_pointer()), align=1)
 
 
+def opaque(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same integer, but the optimiser cannot tell: no instruction comes of it.
+
+    A loop with one in it is not unrolled, and addresses built on it are not derived from each other.
+    """
+    same = ir.InlineAsm(ir.FunctionType(I64, (I64,)), "", "=r,0", side_effect=False)
+    return b.call(same, (value,), attrs=("convergent",))
+
+
 def prefetch(b: ir.IRBuilder, address: ir.Value) -> None:
     """Ask for the cache line at `address`."""
     byte = ir.IntType(8).as_pointer()
