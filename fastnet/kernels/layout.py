@@ -9,6 +9,7 @@ from fastnet.kernels.primitives import (
     copy_vector,
     deinterleave,
     interleave,
+    prefetch,
     size_of,
     transpose_square,
 )
@@ -106,18 +107,18 @@ def lanes_to_samples(zero, source, source_row, rows, columns, out, out_row, out_
 
 
 @kernel
-def copy_rows(zero, source, source_row, rows, columns, out, out_row, out_col):
-    """Rows of contiguous elements to `out` of any strides."""
+def copy_rows(zero, source, source_row, source_col, rows, columns, out, out_row, out_col):
+    """Rows of any strides; by whole vectors where elements lie side by side."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
     for i in range(rows):
         j = 0
-        if out_col == size:
+        if source_col == size and out_col == size:
             while j + lanes <= columns:
                 copy_vector(zero, source + i * source_row + j * size, out + i * out_row + j * size)
                 j += lanes
         while j < columns:
-            copy_element(zero, source + i * source_row + j * size, out + i * out_row + j * out_col)
+            copy_element(zero, source + i * source_row + j * source_col, out + i * out_row + j * out_col)
             j += 1
 
 
@@ -131,6 +132,8 @@ def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
     if w_col == size:
         for k in range(depth):
             source, into = w + k * w_row, panels + k * row_bytes
+            for i in range(0, columns * size, 64):  # a new page in every row: the hardware looks less far
+                prefetch(source + 4 * w_row + i)
             v = 0
             while v < whole:
                 for i in range(min(PANEL_VECTORS, whole - v)):

@@ -39,12 +39,12 @@ COLLIDING_ROW = 2048
 #: from so many rows on, packing weights costs less than it saves; fewer stream them
 PACK_ROWS = 4 * TILE_ROWS
 #: panels packed in one go: neighbours in a row of W share pages and prefetches
-GROUP = 4
+GROUP = 8
 PANEL_BYTES = CHUNK * PANEL_VECTORS * VECTOR_BYTES
 
 
 @kernel
-def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, panels):
+def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
     size = size_of(zero)
     weights = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size
@@ -52,38 +52,39 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
     fits = weights <= FAST_WEIGHTS
     few = rows < PACK_ROWS
     if w_col != size or (not few and (not fits or w_row % COLLIDING_ROW == 0)):
-        _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panels)
+        _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
         step = STREAM_DEPTH if few and not fits else CHUNK
         _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
 
 
 @kernel
-def _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, panels):
-    """A group of panels of W after the other: their sums stay near while all chunks are added up."""
+def _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels):
+    """A chunk of A beside a group of panels of W, both packed: rows far apart would collide in the caches."""
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, w_col = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL)
     bias, activation = load_int64(layer + BIAS), load_int64(layer + ACTIVATION)
     width = PANEL_VECTORS * VECTOR_BYTES // size
-    for group in range(0, fan_out, GROUP * width):
-        columns = min(GROUP * width, fan_out - group)
-        k = 0
-        while k == 0 or k < fan_in:
-            depth = min(CHUNK, fan_in - k)
+    k = 0
+    while k == 0 or k < fan_in:
+        depth = min(CHUNK, fan_in - k)
+        copy_rows(zero, a + k * a_k, a_row, a_k, rows, depth, pieces, depth * size, size)
+        for group in range(0, fan_out, GROUP * width):
+            columns = min(GROUP * width, fan_out - group)
             pack_panels(
                 zero, w + k * w_row + group * w_col, w_row, w_col, depth, columns, panels, PANEL_BYTES
             )
             for j in range(0, columns, width):
                 at = (group + j) * size
                 sweep(
-                    zero, sweep_tiles, rows, a + k * a_k, a_row, a_k,
+                    zero, sweep_tiles, rows, pieces, depth * size, size,
                     panels + j // width * PANEL_BYTES, PANEL_VECTORS * VECTOR_BYTES,
                     zeros if k else bias + at, 0, 0 if k else VECTOR_BYTES,
                     c + at, c_row, min(width, columns - j), depth, k,
                     activation if k + depth == fan_in else IDENTITY,
                 )  # fmt: skip
-            k += CHUNK
+        k += CHUNK
 
 
 @kernel
@@ -155,7 +156,22 @@ def padded_row(zero, columns):
 
 
 @kernel
-def needs_panels(zero, table, block):
+def writes_to_out(zero, table):
+    """Whether the last layer stores to out: in whole vectors, so not if its rows end with a part of one."""
+    size = size_of(zero)
+    fan_out = load_int64(table + CALL_BYTES + (load_int64(table + DEPTH) - 1) * LAYER_BYTES + FAN_OUT)
+    return load_int64(table + OUT_COL) == size and fan_out % (VECTOR_BYTES // size) == 0
+
+
+@kernel
+def hidden_buffers(zero, table):
+    """How many results of layers have to lie in scratch: the last one, and the one before it."""
+    depth = load_int64(table + DEPTH)
+    return min(2, depth - 1 if writes_to_out(zero, table) else depth)
+
+
+@kernel
+def may_pack(zero, table, block):
     """Whether any layer may pack its weights."""
     if block >= PACK_ROWS:
         return True
@@ -173,8 +189,11 @@ def scratch_bytes(zero, table, by_samples, block):
     if by_samples:
         row_bytes = (block + lanes - 1) // lanes * VECTOR_BYTES
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
-    panels = GROUP * PANEL_BYTES if needs_panels(zero, table, block) else 0
-    return CACHE_LINE + panels + (2 * block + min(block, PACK_ROWS)) * padded_row(zero, most)
+    packed = 0
+    if may_pack(zero, table, block):
+        packed = block * CHUNK * size_of(zero) + GROUP * PANEL_BYTES
+    sums = hidden_buffers(zero, table) * block + min(block, PACK_ROWS)
+    return CACHE_LINE + packed + sums * padded_row(zero, most)
 
 
 @kernel
@@ -229,12 +248,12 @@ def compile_run_rows(element, digest, cache):
                 first += rows
         else:
             row_bytes = padded_row(zero, most)
+            direct = writes_to_out(zero, table)
             one = scratch
             other = one + block * row_bytes
-            partial = other + block * row_bytes
-            panels = partial + min(block, PACK_ROWS) * row_bytes
-            # whole vectors only: nothing is written past the end of a row
-            direct = out_col == size and fan_out % lanes == 0
+            partial = one + hidden_buffers(zero, table) * block * row_bytes
+            pieces = partial + min(block, PACK_ROWS) * row_bytes
+            panels = pieces + block * CHUNK * size
             while first < stop:
                 rows = min(block, stop - first)
                 a, a_row, a_k = x + first * x_row, x_row, x_col
@@ -245,12 +264,13 @@ def compile_run_rows(element, digest, cache):
                     if i == depth - 1 and direct:
                         c, c_row = target, out_row
                     outputs_in_lanes(
-                        zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, panels
-                    )
+                        zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
+                        pieces, panels,
+                    )  # fmt: skip
                     a, a_row, a_k = one, row_bytes, size
                     one, other = other, one
                 if not direct:
-                    copy_rows(zero, a, a_row, rows, fan_out, target, out_row, out_col)
+                    copy_rows(zero, a, a_row, size, rows, fan_out, target, out_row, out_col)
                 first += rows
         return 0
 

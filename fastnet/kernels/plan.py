@@ -16,6 +16,7 @@ from fastnet.kernels.network import (
     FAST_WEIGHTS,
     LAYER_BYTES,
     PACKED_BLOCK_ROWS,
+    hidden_buffers,
 )
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
@@ -24,7 +25,7 @@ from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
 _LATENCY = 4
 #: weights beyond this do not stay in the first-level cache beside a block of samples
 _L1_WEIGHTS = 24 * 1024
-_BLOCK_SCRATCH = 1 << 22
+_BLOCK_SCRATCH = 9 << 19
 
 
 @kernel
@@ -53,7 +54,8 @@ def plan(zero, table, batch):
     if by_samples <= by_outputs:
         return 1, BLOCK_VECTORS * lanes
     most = BLOCK_ROWS if weights <= FAST_WEIGHTS else PACKED_BLOCK_ROWS
-    block = min(most, _BLOCK_SCRATCH // (2 * widest * size) // TILE_ROWS * TILE_ROWS)
+    row_bytes = max(hidden_buffers(zero, table), 1) * widest * size
+    block = min(most, _BLOCK_SCRATCH // row_bytes // TILE_ROWS * TILE_ROWS)
     block = max(block, 2 * TILE_ROWS)
     blocks = (batch + block - 1) // block  # all of about the same height, none too low to pay for packing
     each = (batch + blocks - 1) // blocks
