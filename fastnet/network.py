@@ -66,7 +66,7 @@ class Sequential:
     Examples
     --------
     >>> import numpy as np
-        >>> from fastnet import Affine, Sequential, Sigmoid
+    >>> from fastnet import Affine, Sequential, Sigmoid
     >>> net = Sequential([Affine(np.eye(2), np.zeros(2)), Sigmoid()])
     >>> net.predict(np.zeros((1, 2)))
     array([[0.5, 0.5]])
@@ -190,7 +190,7 @@ class TwoLayerNet(Sequential):
     Examples
     --------
     >>> import numpy as np
-        >>> from fastnet import TwoLayerNet
+    >>> from fastnet import TwoLayerNet
     >>> net = TwoLayerNet(2, 4, 3)
     >>> net.predict(np.random.randn(10, 2)).shape
     (10, 3)

@@ -33,7 +33,11 @@ from fastnet.kernels.headers import (
 )
 from fastnet.kernels.jit import OPTIONS, kernel, source_digest
 from fastnet.kernels.layout import copy_block
-from fastnet.kernels.network import (
+from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
+from fastnet.kernels.plan import plan
+from fastnet.kernels.primitives import clear_vector, load_byte, load_int64, size_of, stack_bytes, store_int64
+from fastnet.kernels.sweep import SIGMOID, activate, compile_sweep
+from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
     CALL_BYTES,
@@ -53,14 +57,7 @@ from fastnet.kernels.network import (
     X_ROW,
     W,
     X,
-    compile_run_rows,
-    run_allocated,
-    run_rows,
-    scratch_bytes,
 )
-from fastnet.kernels.plan import plan
-from fastnet.kernels.primitives import clear_vector, load_byte, load_int64, size_of, stack_bytes, store_int64
-from fastnet.kernels.sweep import SIGMOID, activate, compile_sweep
 from fastnet.kernels.target import VECTOR_BYTES
 
 #: what `predict` and `bind` answer

@@ -15,6 +15,16 @@ from fastnet.kernels.primitives import (
 )
 from fastnet.kernels.target import PANEL_VECTORS, VECTOR_BYTES
 
+#: scratch is laid out in whole cache lines, so that no row of a panel straddles two
+CACHE_LINE = 64
+
+
+@kernel
+def padded_row(zero, columns):
+    """Bytes of a scratch row: whole vectors, and an odd number of cache lines, lest rows collide."""
+    lines = (columns * size_of(zero) + CACHE_LINE - 1) // CACHE_LINE
+    return (lines | 1) * CACHE_LINE
+
 
 @kernel
 def copy_block(zero, source, source_row, source_col, rows, columns, target, target_row, target_col):

@@ -7,24 +7,20 @@ the order of every sum, hence every bit of the result, is the same either way.
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.network import (
-    BLOCK_ROWS,
-    CALL_BYTES,
-    DEPTH,
-    FAN_IN,
-    FAN_OUT,
-    FAST_WEIGHTS,
-    LAYER_BYTES,
-    PACKED_BLOCK_ROWS,
-    hidden_buffers,
-)
+from fastnet.kernels.layer import FAST_WEIGHTS
+from fastnet.kernels.network import hidden_buffers
 from fastnet.kernels.primitives import load_int64, size_of
+from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
 from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
 
+#: outputs in lanes: rows of a block, and of one whose weights are packed for each block anew
+BLOCK_ROWS = 40 * TILE_ROWS
+PACKED_BLOCK_ROWS = 86 * TILE_ROWS
 #: fused multiply-add takes so many cycles, so a tile needs eight chains to keep two units busy
 _LATENCY = 4
 #: weights beyond this do not stay in the first-level cache beside a block of samples
 _L1_WEIGHTS = 24 * 1024
+#: scratch for the sums of a block, so that it stays in the caches
 _BLOCK_SCRATCH = 9 << 19
 
 

@@ -12,13 +12,11 @@ import numba
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.primitives import call, sigmoid_vector, size_of
+from fastnet.kernels.primitives import call, sigmoid_vectors, size_of
 from fastnet.kernels.target import TILE_ROWS, TILES, VECTOR_BYTES
-from fastnet.kernels.tile import stream_row, tile
+from fastnet.kernels.tile import tile
 
 IDENTITY, SIGMOID = 0, 1
-#: a row alone takes so many rows of weights at a time
-STREAM_DEPTH = 8
 
 _WIDEST = max(TILES[1])
 #: widest tile of so many rows that is no wider than the vectors left
@@ -33,8 +31,7 @@ _INTEGERS = 15
 @kernel
 def activate(zero, activation, source, target, vecs):
     if activation == SIGMOID:
-        for v in range(vecs):
-            sigmoid_vector(zero, source + v * VECTOR_BYTES, target + v * VECTOR_BYTES)
+        sigmoid_vectors(zero, source, target, vecs)
 
 
 @kernel
@@ -54,14 +51,11 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
     ):
         digest  # noqa: B018
         lanes = VECTOR_BYTES // size_of(zero)
-        vecs = columns // lanes
+        vecs, whole = columns // lanes, (columns + lanes - 1) // lanes
         while rows > 0:
             height = tile_height(rows)
             rest = columns - vecs * lanes
             v = 0
-            if height == 1 and depth == STREAM_DEPTH and add == 0 and activation == IDENTITY:
-                stream_row(zero, STREAM_DEPTH, a, a_k, b, b_k, init, init_vec, c, vecs)
-                v = vecs
             while v < vecs or rest > 0:
                 part = 0
                 if v < vecs:
@@ -73,10 +67,10 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
                     zero, height, width, part, a, a_row, a_k, b + v * VECTOR_BYTES, b_k,
                     init + v * init_vec, init_row, init_vec, here, c_row, depth, add,
                 )  # fmt: skip
-                if activation != IDENTITY:
-                    for r in range(height):
-                        activate(zero, activation, here + r * c_row, here + r * c_row, width)
                 v += width
+            if activation != IDENTITY:
+                for r in range(height):
+                    activate(zero, activation, c + r * c_row, c + r * c_row, whole)
             a, init, c, rows = a + height * a_row, init + height * init_row, c + height * c_row, rows - height
         return 0
 

@@ -13,6 +13,9 @@ from fastnet.kernels.target import TILES, VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
+#: rows of weights that few rows take at a time, and the vectors of each that one row takes at a time:
+#: whole cache lines, read before others displace them
+STREAM_DEPTH, STREAM_VECTORS = 8, 4
 
 
 @intrinsic
@@ -154,11 +157,10 @@ def _emit_tile(
                 vector.store(b, final[r, v], at(c, r, c_row, v, wide))
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def stream_row(
     typingctx: Any,
     zero: Any,
-    depth: Any,
     a: Any,
     a_k: Any,
     b_address: Any,
@@ -168,31 +170,34 @@ def stream_row(
     c: Any,
     vecs: Any,
 ) -> Any:
-    """The same sums for one row of A and a few rows of B (`depth`, a literal), column by column.
+    """The same sums for one row of A and STREAM_DEPTH rows of B, STREAM_VECTORS columns of vectors at a time.
 
     B is read in as many streams as it has rows, each in order: what memory does best.
     """
-    size, count = itemsize(zero), depth.literal_value
+    size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, _, a, a_k, b_address, b_k, init, init_vec, c, vecs = args
-        splats = [vector.load_splat(b, b.add(a, b.mul(a_k, I64(k))), size) for k in range(count)]
-        rows = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(count)]
+        _, a, a_k, b_address, b_k, init, init_vec, c, vecs = args
+        splats = [vector.load_splat(b, b.add(a, b.mul(a_k, I64(k))), size) for k in range(STREAM_DEPTH)]
+        rows = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(STREAM_DEPTH)]
         before = b.block
         loop, done = b.append_basic_block("stream"), b.append_basic_block("stream_done")
-        b.cbranch(b.icmp_signed(">", vecs, I64(0)), loop, done)
+        b.cbranch(b.icmp_signed(">=", vecs, I64(STREAM_VECTORS)), loop, done)
         b.position_at_end(loop)
-        v = b.phi(I64)
-        offset = b.mul(v, I64(VECTOR_BYTES))
-        acc = vector.load_vector(b, b.add(init, b.mul(v, init_vec)), size)
-        for k in range(count):
-            acc = splats[k].fma(vector.load_vector(b, b.add(rows[k], offset), size), acc)
-        vector.store(b, acc.v, b.add(c, offset))
-        following = b.add(v, I64(1))
-        v.add_incoming(I64(0), before)
-        v.add_incoming(following, loop)
-        b.cbranch(b.icmp_signed("<", following, vecs), loop, done)
+        first = b.phi(I64)
+        numbers = [b.add(first, I64(i)) for i in range(STREAM_VECTORS)]
+        offsets = [b.mul(v, I64(VECTOR_BYTES)) for v in numbers]
+        acc = [vector.load_vector(b, b.add(init, b.mul(v, init_vec)), size) for v in numbers]
+        for splat, row in zip(splats, rows, strict=True):
+            for i, offset in enumerate(offsets):
+                acc[i] = splat.fma(vector.load_vector(b, b.add(row, offset), size), acc[i])
+        for one, offset in zip(acc, offsets, strict=True):
+            vector.store(b, one.v, b.add(c, offset))
+        following = b.add(first, I64(STREAM_VECTORS))
+        first.add_incoming(I64(0), before)
+        first.add_incoming(following, loop)
+        b.cbranch(b.icmp_signed("<=", b.add(following, I64(STREAM_VECTORS)), vecs), loop, done)
         b.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(zero, depth, *[_INT] * 8), codegen
+    return types.void(zero, *[_INT] * 8), codegen

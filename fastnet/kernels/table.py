@@ -1,0 +1,10 @@
+"""The table of 64-bit integers that describes a call: CALL fields, then LAYER fields for each layer."""
+
+from __future__ import annotations
+
+# -- byte offsets in the table, and from where a layer's fields begin
+X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH, SWEEP, RUN_ROWS = range(0, 72, 8)
+W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
+CALL_BYTES = 72
+LAYER_BYTES = 56
+PROGRAM_HEAD = 16
