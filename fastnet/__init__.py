@@ -3,5 +3,15 @@
 from fastnet._version import __version__
 from fastnet.layers import Affine, AffineSigmoid, Sigmoid
 from fastnet.network import Sequential, TwoLayerNet
+from fastnet.threads import get_num_threads, set_num_threads
 
-__all__ = ["Affine", "AffineSigmoid", "Sequential", "Sigmoid", "TwoLayerNet", "__version__"]
+__all__ = [
+    "Affine",
+    "AffineSigmoid",
+    "Sequential",
+    "Sigmoid",
+    "TwoLayerNet",
+    "__version__",
+    "get_num_threads",
+    "set_num_threads",
+]

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastnet import reference
-from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, check_out, plain_array, prepare
+from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
+from fastnet.threads import in_pieces
 
 #: activations, by the numbers that the kernels know them by
 IDENTITY, SIGMOID = 0, 1
+#: what the compiled call answers; anything else is a refusal
+DONE, LARGE = 0, 1
 
 
 _compiled: dict[np.dtype[Any], Any] = {}
@@ -25,6 +28,31 @@ def kernels(dtype: np.dtype[Any]) -> Any:
 
         found = _compiled[dtype] = entry.entries(dtype)
     return found
+
+
+def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes) -> bool:
+    """Run a call that the kernels found large, on all threads that pay; False if it is refused."""
+    try:  # arrays that another thread takes out of a layer meanwhile have to outlive the call
+        held = [Holder([*layer.params]) for layer in layers]
+    except TypeError:
+        return False
+    table = compiled.new_table()
+    work = compiled.bind(x, out, held, program, table)
+    if work < 0:
+        return False
+
+    def run(first: int, stop: int, _alive: Any = (x, out, held)) -> None:
+        compiled.run(table, first, stop)
+
+    in_pieces(run, len(x) if x.ndim == 2 else 1, work * x.itemsize)
+    return True
+
+
+def _run(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
+    """Run a network on arrays that have been prepared."""
+    code = compiled.predict(x, out, layers, program, layers, layers)
+    if code != DONE and not (code == LARGE and run_large(compiled, x, out, layers, program)):
+        raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
 
 
 def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = None) -> Any:
@@ -66,7 +94,7 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
         stop = min(start + limit, len(pairs))
         layers = ready.layers[start:stop]
         into = target if stop == len(pairs) else np.empty((rows, len(layers[-1].params[1])), ready.dtype)
-        compiled.run_chain(current, into, layers, compiled.program(activations[start:stop]))
+        _run(compiled, current, into, layers, compiled.program(activations[start:stop]))
         current = into
     if not np.may_share_memory(target, out):
         out[...] = target.reshape(out.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from fastnet import fused
 from fastnet.arguments import KERNEL_DTYPES
+from fastnet.fused import DONE, LARGE
 
 
 class Shortcut:
@@ -48,14 +50,14 @@ class Shortcut:
         self.fan_out = fan_out
         self.program: bytes = compiled.program(activations)
         self.call: Callable[..., int] = compiled.predict
-        self.run_large: Callable[..., bool] = compiled.run_large
+        self.run_large: Callable[..., bool] = partial(fused.run_large, compiled)
         Shortcut.in_use.add(self)
 
     def run(self, x: np.ndarray[Any, Any], layers: Any) -> np.ndarray[Any, Any] | None:
         """The result for x, whose class is ndarray, or None if this call has to take the long way."""
         result = np.empty((len(x), self.fan_out) if x.ndim == 2 else self.fan_out, self.dtype)
         code = self.call(x, result, self.dense, self.program, layers, self.seen)
-        if code == 0 or (code == 1 and self.run_large(x, result, self.dense, self.program)):
+        if code == DONE or (code == LARGE and self.run_large(x, result, self.dense, self.program)):
             return result
         return None
 

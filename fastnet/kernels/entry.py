@@ -91,7 +91,8 @@ def _bind(zero, x, out, dense, program, depth, table):
     store_int64(table + SWEEP, load_int64(program + BYTES_DATA))
     store_int64(table + RUN_ROWS, load_int64(program + BYTES_DATA + 8))
     store_int64(table + DEPTH, depth)
-    fan_in, work = length(x, axis), 0
+    fan_in = length(x, axis)
+    work = 16 * (fan_in + length(out, axis))
     for i in range(depth):
         layer = table + CALL_BYTES + i * LAYER_BYTES
         pair = params_of(list_item(dense, i), dense)
@@ -154,7 +155,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
         dense = address_of(dense_ref)
-        code, _work = _bind(
+        code, work = _bind(
             zero_of(x_ref),
             address_of(x_ref),
             address_of(out_ref),
@@ -163,7 +164,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             list_length(dense),
             data(address_of(table_ref)),
         )
-        return code
+        return work if code == DONE else -1
 
     @numba.njit(nogil=True, **options)
     def run(table_ref, first, stop):
@@ -199,27 +200,16 @@ class Entries:
     """Compiled entry points for one element type. They check arrays, but not the types of other arguments."""
 
     predict: Any  # (x, out, layers with params, program, list of layers, the same as last seen) -> code
-    bind: Any  # (x, out, layers with params, program, int64 table) -> code
+    bind: Any  # (x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused
     run: Any  # (table, first row, row to stop before)
     sigmoid: Any  # (x, out), contiguous and one-dimensional
     kernels: tuple[Any, ...]  # called by address from those
 
     max_depth = MAX_DEPTH
 
-    def run_chain(self, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
-        """Run a network on arrays that have been prepared."""
-        code = self.predict(x, out, layers, program, layers, layers)
-        if code == DONE or (code == LARGE and self.run_large(x, out, layers, program)):
-            return
-        raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
-
-    def run_large(self, x: Any, out: Any, layers: list[Any], program: bytes) -> bool:
-        """Run a call that `predict` found large, without the interpreter lock; False if it is refused."""
-        table = np.empty(_TABLE_BYTES // 8, np.int64)
-        if self.bind(x, out, layers, program, table) != DONE:
-            return False
-        self.run(table, 0, len(x) if x.ndim == 2 else 1)
-        return True
+    def new_table(self) -> np.ndarray[Any, Any]:
+        """For `bind` to fill. It holds addresses: whoever runs it keeps the arrays alive."""
+        return np.empty(_TABLE_BYTES // 8, np.int64)
 
     def program(self, activations: Sequence[int]) -> bytes:
         """The addresses of the kernels, then the activation of each layer."""

@@ -1,0 +1,163 @@
+"""Ranges of rows on several threads: a pool of Python threads over compiled code that holds no lock.
+
+Unlike Numba's own parallel layers it survives a fork, and any number of callers at once. Each call hands
+out its rows in pieces, to whoever is free next; the caller is one of them, so that a call never waits for
+a thread that is busy elsewhere. Waiting threads sleep.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, SupportsIndex
+
+if TYPE_CHECKING:  # at run time it is imported by the first call that wants it
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+#: work, in bytes times multiply-adds, that pays for waking another thread: some 0.2 milliseconds each
+_PAYS = 1 << 25
+#: pieces for each thread, so that one held up by something else costs little
+_PIECES = 4
+#: rows of a piece, at least, so that packing weights for it pays, and a multiple that fills tiles
+_ROWS, _UNIT = 516, 12
+
+
+def _checked(value: SupportsIndex, name: str) -> int:
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, not {number}")
+    return number
+
+
+def _from_environment() -> int | None:
+    text = os.environ.get("FASTNET_NUM_THREADS", "").strip()
+    if not text:
+        return None
+    try:
+        return _checked(int(text), "FASTNET_NUM_THREADS")
+    except ValueError:
+        raise ValueError(f"FASTNET_NUM_THREADS must be a whole number from 1 up, not {text!r}") from None
+
+
+_wanted = _from_environment()
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+_lock = threading.Lock()
+
+
+def set_num_threads(n: SupportsIndex) -> None:
+    """Set how many threads a call may use, in the whole process.
+
+    The bits of the results do not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1; the calling thread counts as one.
+
+    Raises
+    ------
+    ValueError
+        If n is less than 1.
+    TypeError
+        If n is no integer.
+
+    Examples
+    --------
+    >>> import fastnet
+    >>> fastnet.set_num_threads(1)
+    >>> fastnet.get_num_threads()
+    1
+    """
+    global _wanted
+    _wanted = _checked(n, "the number of threads")
+
+
+def get_num_threads() -> int:
+    """How many threads a call may use.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` was given; else the environment variable FASTNET_NUM_THREADS, as it was
+        when fastnet was imported; else the number of CPUs that this process may run on.
+    """
+    if _wanted is not None:
+        return _wanted
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def piece_rows(rows: int, work: int, threads: int) -> int:
+    """How many rows to hand out at a time; all of them if one thread will do."""
+    threads = min(threads, work // _PAYS, rows)
+    if threads < 2:
+        return max(rows, 1)
+    each = -(-rows // threads)
+    piece = min(max(-(-each // _PIECES), _ROWS), each)
+    return -(-piece // _UNIT) * _UNIT if piece > _UNIT else piece
+
+
+def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
+    """Call run(first, stop) for ranges that cover all rows, on several threads where that pays.
+
+    Parameters
+    ----------
+    run : callable
+        Must release the interpreter lock, and keep alive what it works on.
+    rows : int
+        How many there are.
+    work : int
+        Multiply-adds for all rows, times the bytes of an element.
+    """
+    piece = piece_rows(rows, work, get_num_threads())
+    if piece >= rows:
+        run(0, rows)
+        return
+    numbers = itertools.count()  # of the pieces still to be done; taking one is atomic
+
+    def take() -> None:
+        while (first := next(numbers) * piece) < rows:
+            run(first, min(first + piece, rows))
+
+    helpers = _start(take, min(get_num_threads(), -(-rows // piece)) - 1)
+    try:
+        take()
+    finally:
+        numbers = itertools.count(rows)  # after an error or an interrupt: nothing more to do
+        running = [helper for helper in helpers if not helper.cancel()]
+        errors = [helper.exception() for helper in running]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _start(task: Callable[[], None], count: int) -> list[Future[None]]:
+    """The task on so many threads of the pool, or on fewer where there are no more to be had."""
+    global _pool, _pool_size
+    from concurrent.futures import ThreadPoolExecutor
+
+    helpers: list[Future[None]] = []
+    with _lock:
+        if _pool is None or _pool_size < count:
+            if _pool is not None:
+                _pool.shutdown(wait=False)
+            _pool, _pool_size = ThreadPoolExecutor(count, "fastnet"), count
+        with suppress(RuntimeError):  # the interpreter is ending, or there are no more threads to be had
+            helpers.extend(_pool.submit(task) for _ in range(count))
+    return helpers
+
+
+def _forget_pool() -> None:
+    """In a forked child: the parent's threads are not here."""
+    global _pool, _pool_size, _lock
+    _pool, _pool_size, _lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
