@@ -69,9 +69,11 @@ def set_num_threads(n: SupportsIndex) -> None:
     Examples
     --------
     >>> import fastnet
+    >>> before = fastnet.get_num_threads()
     >>> fastnet.set_num_threads(1)
     >>> fastnet.get_num_threads()
     1
+    >>> fastnet.set_num_threads(before)
     """
     global _wanted
     _wanted = _checked(n, "the number of threads")

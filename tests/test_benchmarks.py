@@ -19,7 +19,7 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, startup, table
+from benchmarks import common, control, kernels, memory, network, startup, table, threads
 from fastnet import reference
 
 KINDS = ("time_", "track_", "peakmem_")
@@ -97,7 +97,14 @@ def test_every_benchmark_runs(cls, params):
 
 
 def test_the_suites_are_found():
-    expected = [kernels.Forward, memory.Memory, network.OneRowOverhead, network.Predict, startup.Startup]
+    expected = [
+        kernels.Forward,
+        memory.Memory,
+        network.OneRowOverhead,
+        network.Predict,
+        startup.Startup,
+        threads.Threads,
+    ]
     assert [cls for cls in CLASSES if cls is not control.Control] == expected
     assert control.Control in CLASSES
 

@@ -18,7 +18,9 @@ import fastnet
 
 ROOT = Path(fastnet.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-PUBLIC = [getattr(fastnet, name) for name in fastnet.__all__ if not name.startswith("_")]
+NAMED = [getattr(fastnet, name) for name in fastnet.__all__ if not name.startswith("_")]
+PUBLIC = [named for named in NAMED if inspect.isclass(named)]
+FUNCTIONS = [named for named in NAMED if not inspect.isclass(named)]
 
 
 def dotted(path):
@@ -178,6 +180,14 @@ def test_docstring_of_call(cls):
     for name in ("x", "out"):
         assert described(method, name), f"{name} is not described"
     assert {"ValueError", "TypeError"} <= set(re.findall(r"\w+Error", inspect.getdoc(method)))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_function(function):
+    for name in parameters(function):
+        assert described(function, name), f"{name} is not described"
+    assert {"Returns", "Raises"} & set(sections(function))
+    assert {*parameters(function), "return"} <= set(function.__annotations__)
 
 
 @pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
