@@ -1,9 +1,11 @@
 """Neural networks in NumPy's terms on compiled kernels: change the import, ``predict`` is faster."""
 
 from fastnet._version import __version__
+from fastnet.explain import explain
 from fastnet.layers import Affine, AffineSigmoid, Sigmoid
 from fastnet.network import Sequential, TwoLayerNet
 from fastnet.threads import get_num_threads, set_num_threads
+from fastnet.warmup import warmup
 
 __all__ = [
     "Affine",
@@ -12,6 +14,8 @@ __all__ = [
     "Sigmoid",
     "TwoLayerNet",
     "__version__",
+    "explain",
     "get_num_threads",
     "set_num_threads",
+    "warmup",
 ]

@@ -20,6 +20,11 @@ DONE, LARGE = 0, 1
 _compiled: dict[np.dtype[Any], Any] = {}
 
 
+def is_loaded(dtype: np.dtype[Any]) -> bool:
+    """Whether this process has the kernels for a dtype."""
+    return dtype in _compiled
+
+
 def kernels(dtype: np.dtype[Any]) -> Any:
     """Compiled entry points for float32 or float64. Numba is imported by the first call, not before."""
     found = _compiled.get(dtype)

@@ -20,7 +20,7 @@ def _is_own(layer: Any, *classes: type) -> bool:
     return type(layer) in classes and "forward" not in vars(layer)
 
 
-def _steps(layers: list[Any]) -> list[tuple[Any, int]]:
+def fused_steps(layers: list[Any]) -> list[tuple[Any, int]]:
     """Fusable layers as (affine layer, its activation): an Affine takes a Sigmoid behind it along."""
     steps: list[tuple[Any, int]] = []
     may_take = False
@@ -36,11 +36,11 @@ def _steps(layers: list[Any]) -> list[tuple[Any, int]]:
     return steps
 
 
-def _runs(layers: Iterable[Any]) -> list[list[Any]]:
+def runs_of(layers: Iterable[Any]) -> list[list[Any]]:
     """Cut the layers into runs that fuse, and single layers that do not."""
     runs: list[list[Any]] = []
     for layer in layers:
-        if runs and _steps(runs[-1]) and _steps([*runs[-1], layer]):
+        if runs and fused_steps(runs[-1]) and fused_steps([*runs[-1], layer]):
             runs[-1].append(layer)
         else:
             runs.append([layer])
@@ -135,11 +135,11 @@ class Sequential:
 
     def _predict(self, x: Any, out: Any) -> Any:
         """The way for all inputs and all layers."""
-        runs = _runs(self.layers)
+        runs = runs_of(self.layers)
         result = x
         for run in runs:
             target = out if run is runs[-1] else None
-            steps = _steps(run)
+            steps = fused_steps(run)
             if steps:
                 pairs, activations = [layer.params for layer, _ in steps], [act for _, act in steps]
                 result = fused.chain(pairs, activations, result, target)
@@ -158,7 +158,7 @@ class Sequential:
         """Prepare the shortest way for calls like the one just made, if they can take it."""
         self._shortcut = None
         if len(runs) == 1 and type(self.layers) is list:
-            steps = _steps(runs[0])
+            steps = fused_steps(runs[0])
             dense, activations = [layer for layer, _ in steps], [activation for _, activation in steps]
             self._shortcut = shortcut(self.layers, dense, activations, result)
 

@@ -62,6 +62,7 @@ from fastnet.kernels.target import VECTOR_BYTES
 
 #: what `predict` and `bind` answer
 DONE, LARGE, REFUSED = 0, 1, 2
+LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 MAX_DEPTH = 32
 _TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
 _STACK_SCRATCH = 12 * 1024
@@ -204,6 +205,7 @@ class Entries:
     run: Any  # (table, first row, row to stop before)
     sigmoid: Any  # (x, out), contiguous and one-dimensional
     kernels: tuple[Any, ...]  # called by address from those
+    origin: str  # where the machine code came from: LOADED, COMPILED or UNCACHED
 
     max_depth = MAX_DEPTH
 
@@ -239,10 +241,13 @@ def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     ref = ObjectRef(numba.from_dtype(dtype))
     digest = source_digest()
     signatures = ((ref,) * 6, (ref,) * 5, (ref, types.int64, types.int64), (ref,) * 2)
+    functions = _make_entries(digest, cache)
     points = []
-    for function, signature in zip(_make_entries(digest, cache), signatures, strict=True):
+    for function, signature in zip(functions, signatures, strict=True):
         function.compile(signature)
         points.append(function.overloads[signature].entry_point)
     kernels = tuple(make(ref.element, digest, cache) for make in (compile_sweep, compile_run_rows))
+    hits = [sum(f.stats.cache_hits.values()) for f in functions] + [k.cache_hits for k in kernels]
+    origin = UNCACHED if not cache else LOADED if all(hits) else COMPILED
     predict, bind, run, sigmoid = points
-    return Entries(predict, bind, run, sigmoid, kernels)
+    return Entries(predict, bind, run, sigmoid, kernels, origin)

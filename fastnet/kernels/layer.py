@@ -27,18 +27,30 @@ GROUP = 8
 PANEL_BYTES = CHUNK * PANEL_VECTORS * VECTOR_BYTES
 
 
+#: how the weights of a layer are read
+IN_PLACE, STREAMED, PACKED = 0, 1, 2
+
+
+@kernel
+def way(zero, layer, rows):
+    """IN_PLACE, STREAMED or PACKED: what is quickest for so many rows, outputs in the lanes."""
+    size = size_of(zero)
+    fits = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size <= FAST_WEIGHTS
+    few = rows < PACK_ROWS
+    collides = load_int64(layer + W_ROW) % COLLIDING_ROW == 0
+    if load_int64(layer + W_COL) != size or (not few and (not fits or collides)):
+        return PACKED
+    return STREAMED if few and not fits else IN_PLACE
+
+
 @kernel
 def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
-    size = size_of(zero)
-    weights = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size
-    w_row, w_col = load_int64(layer + W_ROW), load_int64(layer + W_COL)
-    fits = weights <= FAST_WEIGHTS
-    few = rows < PACK_ROWS
-    if w_col != size or (not few and (not fits or w_row % COLLIDING_ROW == 0)):
+    chosen = way(zero, layer, rows)
+    if chosen == PACKED:
         _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
-        step = STREAM_DEPTH if few and not fits else CHUNK
+        step = STREAM_DEPTH if chosen == STREAMED else CHUNK
         _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
 
 

@@ -1,0 +1,122 @@
+"""How a call would run: the planner's choices, for people to read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastnet import fused
+from fastnet.arguments import Prepared, prepare
+from fastnet.network import fused_steps, runs_of
+from fastnet.threads import get_num_threads, piece_rows
+
+
+class Plan(NamedTuple):
+    """How layers that run as one would run. Printed, it is a line."""
+
+    layers: str
+    #: of the arithmetic; empty where no kernel applies
+    dtype: str
+    #: "samples in lanes" or "outputs in lanes"; else who runs the layers instead
+    orientation: str
+    #: of the tallest register tile: rows, vectors, elements of a vector
+    tile: tuple[int, int, int]
+    #: rows that go through all these layers together
+    block: int
+    #: of each layer: "broadcast", or "in place", "streamed" or "packed"
+    weights: tuple[str, ...]
+    threads: int
+    #: rows that a thread takes at a time
+    piece: int
+
+    def __str__(self) -> str:
+        if not self.dtype:
+            return f"{self.layers}: {self.orientation}"
+        rows, vectors, lanes = self.tile
+        return (
+            f"{self.layers}, {self.dtype}: {self.orientation}, "
+            f"tiles of {rows} x {vectors} vectors of {lanes}, blocks of {self.block} rows, "
+            f"weights {', '.join(self.weights)}, "
+            f"{self.threads} thread(s) x {self.piece} rows"
+        )
+
+
+def explain(model: Any, batch: int, dtype: DTypeLike = np.float64) -> list[Plan]:
+    """Say how a call would run: orientation, tile, block, how weights are read, threads.
+
+    Parameters
+    ----------
+    model : network or layer
+        As it is now; nothing of it is computed.
+    batch : int
+        Number of rows.
+    dtype : dtype, optional
+        Of the rows.
+
+    Returns
+    -------
+    list of Plan
+        One for each run of layers that is one compiled call, and for each layer that is not.
+
+    Raises
+    ------
+    ValueError
+        If `batch` is negative.
+
+    Examples
+    --------
+    >>> import fastnet
+    >>> [plan] = fastnet.explain(fastnet.TwoLayerNet(2, 4, 3), 1000)
+    >>> plan.layers, plan.orientation
+    ('2-4-3', 'samples in lanes')
+    """
+    if batch < 0:
+        raise ValueError(f"batch must not be negative, not {batch}")
+    plans = []
+    for run in runs_of(getattr(model, "layers", [model])):
+        steps = fused_steps(run)
+        pairs = [layer.params for layer, _ in steps]
+        ready = None
+        if steps and np.ndim(pairs[0][0]) == 2:
+            ready = prepare(pairs, np.zeros((1, np.shape(pairs[0][0])[0]), dtype))
+        if ready is None:
+            by = "NumPy reference, layer by layer" if steps else "its own forward"
+            plans.append(_not_compiled(run, by))
+            continue
+        limit = fused.kernels(ready.dtype).max_depth
+        for start in range(0, len(pairs), limit):
+            part = ready._replace(layers=ready.layers[start : start + limit])
+            plans.append(_plan(part, batch, [activation for _, activation in steps[start : start + limit]]))
+    return plans
+
+
+def _not_compiled(run: list[Any], by: str) -> Plan:
+    names = ", ".join(type(layer).__name__ for layer in run)
+    return Plan(names, "", by, (0, 0, 0), 0, (), 1, 0)
+
+
+def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
+    from fastnet.kernels import layer, plan, table, target
+
+    compiled, zero = fused.kernels(ready.dtype), ready.dtype.type(0)
+    sizes = [holder.params[0].shape for holder in ready.layers]
+    x, out = (np.broadcast_to(zero, (batch, width)) for width in (sizes[0][0], sizes[-1][1]))
+    fields = compiled.new_table()
+    work = compiled.bind(x, out, ready.layers, compiled.program(activations), fields)
+    piece = min(piece_rows(batch, work * ready.dtype.itemsize, get_num_threads()), max(batch, 1))
+    by_samples, block = plan.plan(zero, fields.ctypes.data, piece)
+    block = min(block, piece)
+    starts = [fields.ctypes.data + table.CALL_BYTES + i * table.LAYER_BYTES for i in range(len(sizes))]
+    ways = {layer.IN_PLACE: "in place", layer.STREAMED: "streamed", layer.PACKED: "packed"}
+    return Plan(
+        "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),
+        ready.dtype.name,
+        "samples in lanes" if by_samples else "outputs in lanes",
+        (target.TILE_ROWS, target.PANEL_VECTORS, target.VECTOR_BYTES // ready.dtype.itemsize),
+        block,
+        tuple("broadcast" if by_samples else ways[layer.way(zero, s, block)] for s in starts),
+        min(get_num_threads(), -(-batch // piece)) or 1,
+        piece,
+    )

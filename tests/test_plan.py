@@ -1,0 +1,115 @@
+"""What `explain` and `warmup` say, and that it is so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastnet
+from fastnet import Affine, Sequential, Sigmoid
+
+
+class Own:
+    def forward(self, x):
+        return x
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = fastnet.get_num_threads()
+    fastnet.set_num_threads(2)
+    yield
+    fastnet.set_num_threads(before)
+
+
+def only(model, batch, dtype=np.float64):
+    [plan] = fastnet.explain(model, batch, dtype)
+    return plan
+
+
+def test_narrow_and_wide():
+    narrow, wide = fastnet.TwoLayerNet(2, 4, 3), fastnet.TwoLayerNet(1024, 1024, 1024)
+    assert only(narrow, 1).orientation == "outputs in lanes"
+    assert only(narrow, 1000)[:3] == ("2-4-3", "float64", "samples in lanes")
+    assert only(narrow, 1000).weights == ("broadcast",) * 2
+    assert only(wide, 1).weights == ("streamed",) * 2
+    assert only(wide, 512).weights == ("packed",) * 2
+    assert only(fastnet.TwoLayerNet(100, 100, 100), 512).weights == ("in place",) * 2
+
+
+def test_weights_are_looked_at_as_they_lie():
+    W = np.zeros((100, 100))
+    assert only(Affine(W.T, np.zeros(100)), 50).weights == ("packed",)
+    assert only(Affine(W, np.zeros(100)), 50).weights == ("in place",)
+
+
+def test_threads_where_they_pay():
+    net = fastnet.TwoLayerNet(64, 128, 10)
+    small, large = only(net, 10), only(net, 100_000)
+    assert (small.threads, small.piece) == (1, 10)
+    assert large.threads == 2
+    assert large.block <= large.piece < 100_000
+    fastnet.set_num_threads(1)
+    assert (only(net, 100_000).threads, only(net, 100_000).piece) == (1, 100_000)
+
+
+def test_every_run_has_its_line():
+    W, b = np.eye(3), np.zeros(3)
+    net = Sequential([Affine(W, b), Sigmoid(), Own(), Affine(W, b), Affine(W, b)])
+    plans = fastnet.explain(net, 7)
+    assert [plan.layers for plan in plans] == ["3-3", "Own", "3-3-3"]
+    assert str(plans[1]) == "Own: its own forward"
+    assert "blocks of 7 rows" in str(plans[2])
+    deep = fastnet.explain(Sequential([Affine(W, b)] * 40), 7)
+    assert [plan.layers.count("-") for plan in deep] == [32, 8]
+
+
+def test_dtypes():
+    net = fastnet.TwoLayerNet(2, 4, 3)
+    assert only(net, 5, np.float32).dtype == "float64"  # what NumPy promotes to
+    assert only(net, 5, np.longdouble).orientation == "NumPy reference, layer by layer"
+    net.layers[0].params[:] = [p.astype(np.float32) for p in net.layers[0].params]
+    net.layers[2].params[:] = [p.astype(np.float32) for p in net.layers[2].params]
+    assert only(net, 5, np.float32)[1] == "float32"
+    assert only(net, 5, np.float32).tile[2] == 2 * only(net, 5).tile[2]
+
+
+@pytest.mark.parametrize("batch", [0, 1, 10**9])
+def test_any_batch(batch):
+    assert 0 < only(fastnet.TwoLayerNet(3, 4, 5), batch).block <= max(batch, 1)
+
+
+def test_negative_batch():
+    with pytest.raises(ValueError, match="-1"):
+        fastnet.explain(fastnet.TwoLayerNet(3, 4, 5), -1)
+
+
+def test_warmup_in_this_process():
+    net = fastnet.TwoLayerNet(2, 4, 3)
+    net.predict(np.ones((1, 2)))
+    [done] = fastnet.warmup(net)
+    assert done[:2] == ("float64", "was there already")
+    assert [done.dtype for done in fastnet.warmup()] == ["float32", "float64"]
+    assert fastnet.warmup(Sigmoid()) == []
+    with pytest.raises(TypeError, match="int"):
+        fastnet.warmup(3)
+
+
+def test_warmup_says_where_kernels_come_from(tmp_path):
+    code = "import fastnet\nfor done in fastnet.warmup(fastnet.TwoLayerNet(2, 4, 3)): print(*done)"
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    seconds = {}
+    for origin in ("compiled", "loaded from the cache"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        name, _, said = done.stdout.strip().partition(" ")
+        said, _, took = said.rpartition(" ")
+        assert (name, said) == ("float64", origin)
+        seconds[origin] = float(took)
+    assert seconds["compiled"] > 2 * seconds["loaded from the cache"] > 0
