@@ -19,8 +19,9 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, startup, table, threads
+from benchmarks import common, control, kernels, memory, network, peers, startup, table, threads
 from fastnet import reference
+from fastnet.timing import Timing
 
 KINDS = ("time_", "track_", "peakmem_")
 GRID = """
@@ -419,3 +420,45 @@ def test_check_measures_a_failing_point_once_more(
     monkeypatch.setattr(table, "measure", measure)
     assert table.main(["--quick", *arguments]) == code
     assert len(ratios) - len(left) == measured
+
+
+# Peers
+
+
+def test_a_wrong_peer_is_not_timed():
+    problem = common.network_problem("2-4-3 x 10", "float64", max_size=None)
+    assert peers.verified(problem, problem.reference) == problem.reference
+    with pytest.raises(ArithmeticError, match="times the bound"):
+        peers.verified(problem, lambda: problem.reference() + 1e-9)
+    with pytest.raises(ArithmeticError, match="float32"):
+        peers.verified(problem, lambda: problem.reference().astype(np.float32))
+
+
+def test_peers_are_compared_and_the_absent_named(monkeypatch):
+    def absent(pairs, x, threads):
+        raise ImportError("No module named 'absent'")
+
+    monkeypatch.setattr(peers, "PEERS", {"absent": absent})
+    left_out: dict[str, str] = {}
+    times = peers.measure("2-4-3 x 1", "float32", 1, 1, left_out)
+    assert list(times) == ["fastnet", "numpy"]
+    assert times["fastnet"].ratio == 1
+    assert left_out == {"absent, float32": "ImportError: No module named 'absent'"}
+    assert peers.best_peer(times) == ("numpy", times["numpy"].ratio)
+
+
+def test_peers_table(monkeypatch):
+    monkeypatch.setattr(peers, "PEERS", {"other": None})
+    results = {
+        ("a x 1", "float32"): {
+            "fastnet": Timing(1e-6, 1.0),
+            "numpy": Timing(4e-6, 4.0),
+            "other": Timing(2e-6, 2.0),
+        },
+        ("b x 1", "float32"): {"fastnet": Timing(1e-6, 1.0), "numpy": Timing(5e-7, 0.5)},
+    }
+    text = peers.markdown(results, "1 core(s)")
+    assert "| a x 1 | float32 | 1.00 µs | 4.00 | **2.00** |" in text
+    assert "| b x 1 | float32 | 1.00 µs | **0.50** | - |" in text
+    assert "On 1 core(s): 1.00 times as fast as the best of the others at each point, 1.41 times" in text
+    assert "A peer is ahead at: b x 1 float32 (numpy)." in text

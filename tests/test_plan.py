@@ -105,9 +105,7 @@ def test_warmup_says_where_kernels_come_from(tmp_path):
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     seconds = {}
     for origin in ("compiled", "loaded from the cache"):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         name, _, said = done.stdout.strip().partition(" ")
         said, _, took = said.rpartition(" ")
         assert (name, said) == ("float64", origin)
