@@ -1,29 +1,31 @@
-"""All the cores that the process may use, beside one thread."""
+"""Large calls on all the cores that the process may use, beside one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import fastnet
-from benchmarks.common import DTYPES, NETWORKS, Problem, Suite, network_problem
+from benchmarks.common import DTYPES, NETWORKS, Suite, network_problem, one_thread
 from fastnet.timing import take_turns
 
 
-class Threads(Suite):
-    """The grid again: what threads gain where work is large, and that they cost nothing where it is not."""
+class Threads:
+    """What threads gain where there is enough to do, and that they cost nothing where there hardly is."""
 
-    params = (list(NETWORKS), DTYPES)
+    params = ([label for label, (_, batch) in NETWORKS.items() if batch > 100], DTYPES)
     param_names = ("problem", "dtype")
+    timing: ClassVar[dict[str, Any]] = Suite.timing
+    max_size: int | None = None
 
-    def build(self, problem: str, dtype: str) -> Problem:
-        return network_problem(problem, dtype, max_size=self.max_size)
+    def setup(self, problem: str, dtype: str) -> None:
+        self.count = fastnet.get_num_threads()
+        one_thread()
+        self.problem = network_problem(problem, dtype, max_size=self.max_size)
+        self.problem.verify()
 
     def teardown(self, *params: str) -> None:
         fastnet.set_num_threads(self.count)
-
-    def setup(self, *params: str) -> None:
-        self.count = fastnet.get_num_threads()
-        super().setup(*params)
 
     def _on(self, count: int) -> Callable[[], object]:
         def call() -> object:
@@ -35,8 +37,4 @@ class Threads(Suite):
     def track_time_ratio(self, *params: str) -> float:
         return take_turns({"one": self._on(1), "all": self._on(self.count)}, **self.timing)["all"].ratio
 
-    def track_seconds(self, *params: str) -> float:
-        return take_turns({"all": self._on(self.count)}, **self.timing)["all"].seconds
-
     track_time_ratio.unit = "all cores / one thread"  # type: ignore[attr-defined]
-    track_seconds.unit = "seconds"  # type: ignore[attr-defined]

@@ -98,7 +98,7 @@ def _not_compiled(run: list[Any], by: str) -> Plan:
 
 
 def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
-    from fastnet.kernels import layer, plan, table, target
+    from fastnet.kernels import layer, plan, target
 
     compiled, zero = fused.kernels(ready.dtype), ready.dtype.type(0)
     sizes = [holder.params[0].shape for holder in ready.layers]
@@ -106,9 +106,8 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     fields = compiled.new_table()
     work = compiled.bind(x, out, ready.layers, compiled.program(activations), fields)
     piece = min(piece_rows(batch, work * ready.dtype.itemsize, get_num_threads()), max(batch, 1))
-    by_samples, block = plan.plan(zero, fields.ctypes.data, piece)
-    block = min(block, piece)
-    starts = [fields.ctypes.data + table.CALL_BYTES + i * table.LAYER_BYTES for i in range(len(sizes))]
+    choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]
+    by_samples, block, _ = choices[0]
     ways = {layer.IN_PLACE: "in place", layer.STREAMED: "streamed", layer.PACKED: "packed"}
     return Plan(
         "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),
@@ -116,7 +115,7 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
         "samples in lanes" if by_samples else "outputs in lanes",
         (target.TILE_ROWS, target.PANEL_VECTORS, target.VECTOR_BYTES // ready.dtype.itemsize),
         block,
-        tuple("broadcast" if by_samples else ways[layer.way(zero, s, block)] for s in starts),
+        tuple("broadcast" if by_samples else ways[way] for _, _, way in choices),
         min(get_num_threads(), -(-batch // piece)) or 1,
         piece,
     )

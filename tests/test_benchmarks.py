@@ -71,6 +71,8 @@ def tiny(monkeypatch):
         (common.Suite, "max_size", 5),
         (common.Suite, "timing", {"rounds": 1, "min_time": 0}),
         (memory.Memory, "max_size", 5),
+        (threads.Threads, "max_size", 5),
+        (threads.Threads, "timing", {"rounds": 1, "min_time": 0}),
         (control.Control, "size", 5),
     ]:
         monkeypatch.setattr(cls, name, value)

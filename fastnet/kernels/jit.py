@@ -15,8 +15,8 @@ OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that only other compiled functions call."""
-    return numba.njit(**OPTIONS)(function)
+    """Compile a function that only other compiled functions call: it needs no way in from Python or C."""
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 def source_digest() -> str:

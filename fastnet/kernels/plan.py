@@ -6,8 +6,10 @@ the order of every sum, hence every bit of the result, is the same either way.
 
 from __future__ import annotations
 
-from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import FAST_WEIGHTS
+import numba
+
+from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.layer import FAST_WEIGHTS, way
 from fastnet.kernels.network import hidden_buffers
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
@@ -56,3 +58,11 @@ def plan(zero, table, batch):
     blocks = (batch + block - 1) // block  # all of about the same height, none too low to pay for packing
     each = (batch + blocks - 1) // blocks
     return 0, (each + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+
+
+@numba.njit(**OPTIONS)
+def explained(zero, table, batch, i):
+    """For Python to call: (samples in lanes?, rows of a block, how layer i reads its weights then)."""
+    by_samples, block = plan(zero, table, batch)
+    block = min(block, max(batch, 1))
+    return by_samples, block, way(zero, table + CALL_BYTES + i * LAYER_BYTES, block)
