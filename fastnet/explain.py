@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from fastnet import fused
 from fastnet.arguments import Prepared, prepare
 from fastnet.network import fused_steps, runs_of
 from fastnet.threads import get_num_threads, piece_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 
 class Plan(NamedTuple):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 if TYPE_CHECKING:  # at run time it is imported by the first call that wants it
     from concurrent.futures import Future, ThreadPoolExecutor
 
-#: work, in bytes times multiply-adds, that pays for waking another thread: some 0.2 milliseconds each
+#: work, in bytes times multiply-adds, that pays for one more thread; waking it takes longer than most calls
 _PAYS = 1 << 25
 #: pieces for each thread, so that one held up by something else costs little
 _PIECES = 4
@@ -117,7 +117,8 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
     work : int
         Multiply-adds for all rows, times the bytes of an element.
     """
-    piece = piece_rows(rows, work, get_num_threads())
+    threads = get_num_threads() if work >= 2 * _PAYS else 1  # asking the system takes a while, too
+    piece = piece_rows(rows, work, threads)
     if piece >= rows:
         run(0, rows)
         return
@@ -127,7 +128,7 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
         while (first := next(numbers) * piece) < rows:
             run(first, min(first + piece, rows))
 
-    helpers = _start(take, min(get_num_threads(), -(-rows // piece)) - 1)
+    helpers = _start(take, min(threads, -(-rows // piece)) - 1)
     try:
         take()
     finally:
