@@ -68,11 +68,6 @@ class Vec:
         """Lanes of `chosen` where this mask is set, of `otherwise` elsewhere."""
         return Vec(self.b, self.b.select(self.v, chosen.v, otherwise.v))
 
-    def negative_abs(self) -> Vec:
-        bits = self.bits()
-        sign = bits.v.type([1 << (8 * itemsize_of(self) - 1)] * lanes_of(self))
-        return Vec(self.b, self.b.bitcast(self.b.or_(bits.v, sign), self.v.type))
-
     def bits(self) -> Vec:
         ty = ir.VectorType(ir.IntType(8 * itemsize_of(self)), lanes_of(self))
         return Vec(self.b, self.b.bitcast(self.v, ty))
