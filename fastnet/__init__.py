@@ -2,6 +2,7 @@
 
 from fastnet._version import __version__
 from fastnet.explain import explain
+from fastnet.guarantees import guarantees
 from fastnet.layers import Affine, AffineSigmoid, Sigmoid
 from fastnet.network import Sequential, TwoLayerNet
 from fastnet.threads import get_num_threads, set_num_threads
@@ -16,6 +17,7 @@ __all__ = [
     "__version__",
     "explain",
     "get_num_threads",
+    "guarantees",
     "set_num_threads",
     "warmup",
 ]

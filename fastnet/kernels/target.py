@@ -21,8 +21,23 @@ def features() -> frozenset[str]:
     return frozenset(f[1:] for f in flags.split(",") if f.startswith("+"))
 
 
+def _is_arm() -> bool:
+    return platform.machine().lower() in ("aarch64", "arm64")
+
+
+def has_fma() -> bool:
+    """Whether the target multiplies and adds in one rounding."""
+    return _is_arm() or "fma" in features()
+
+
+def name() -> str:
+    """The machine, the vector registers and the fused multiply-add that compiled code has."""
+    parts = [platform.machine(), f"{VECTOR_REGISTERS} vectors of {8 * VECTOR_BYTES} bits"]
+    return ", ".join(parts + ["fma"] * has_fma())
+
+
 def _vector_unit() -> tuple[int, int]:
-    if platform.machine().lower() in ("aarch64", "arm64"):
+    if _is_arm():
         return _NEON
     have = features()
     return next((unit for name, unit in _VECTOR_UNITS.items() if name in have), _SSE)
