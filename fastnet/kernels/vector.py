@@ -100,8 +100,8 @@ def itemsize_of(vec: Vec) -> int:
 # -- memory: addresses are 64-bit integers; no alignment is assumed, as NumPy promises none
 
 
-def vector_type(itemsize: int) -> ir.VectorType:
-    return ir.VectorType(scalar_type(itemsize), VECTOR_BYTES // itemsize)
+def vector_type(itemsize: int, together: int = 1) -> ir.VectorType:
+    return ir.VectorType(scalar_type(itemsize), together * VECTOR_BYTES // itemsize)
 
 
 def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
