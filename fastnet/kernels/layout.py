@@ -9,14 +9,10 @@ from fastnet.kernels.primitives import (
     copy_vector,
     deinterleave,
     interleave,
-    prefetch,
     size_of,
     transpose_square,
 )
-from fastnet.kernels.target import PANEL_VECTORS, VECTOR_BYTES
-
-#: scratch is laid out in whole cache lines, so that no row of a panel straddles two
-CACHE_LINE = 64
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, VECTOR_BYTES
 
 
 @kernel
@@ -137,13 +133,11 @@ def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
     """Columns of W, a panel's width after the other, each panel's rows without a gap between them."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    row_bytes = PANEL_VECTORS * VECTOR_BYTES
+    row_bytes = PANEL_ROW
     whole = columns // lanes if w_col == size or w_row == size else 0
     if w_col == size:
         for k in range(depth):
             source, into = w + k * w_row, panels + k * row_bytes
-            for i in range(0, columns * size, 64):  # a new page in every row: the hardware looks less far
-                prefetch(source + 4 * w_row + i)
             v = 0
             while v < whole:
                 for i in range(min(PANEL_VECTORS, whole - v)):
