@@ -10,8 +10,9 @@ from __future__ import annotations
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layout import copy_rows, pack_panels, padded_row
 from fastnet.kernels.primitives import load_int64, size_of
-from fastnet.kernels.sweep import IDENTITY, sweep
-from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, W_COL, W_ROW, W
+from fastnet.kernels.softmax import softmax_columns, softmax_rows
+from fastnet.kernels.sweep import sweep
+from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
 from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
 from fastnet.kernels.tile import STREAM_DEPTH, STREAM_VECTORS, stream_row
 
@@ -60,6 +61,8 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
             if rows > 1:
                 step, group = FEW_DEPTH, FEW_BYTES // size_of(zero)
         _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group)
+    if load_int64(layer + ACTIVATION) == SOFTMAX:
+        softmax_rows(zero, c, c_row, c, c_row, rows, load_int64(layer + FAN_OUT))
 
 
 @kernel
@@ -157,3 +160,5 @@ def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, bia
             c, row_bytes, vecs * (VECTOR_BYTES // size), depth, k, activation if last else IDENTITY, 0, c, 0,
         )  # fmt: skip
         k += CHUNK
+    if activation == SOFTMAX:
+        softmax_columns(zero, c, row_bytes, fan_out, vecs)
