@@ -47,19 +47,19 @@ def speedups(ratios: Mapping[tuple[str, str], float], path: Path, cores: int) ->
                 for (label, kind), ratio in ratios.items()
                 if kind == dtype
             ]
-            others = [(batch, ratio) for grid, _, batch, ratio in points if not grid]
-            if others:
-                axis.scatter(*zip(*others, strict=True), s=9, color="0.65", label="other shapes")
             for sizes, group in groupby((p for p in points if p[0]), key=lambda p: p[1]):
                 number = networks.index(sizes)
                 axis.plot(
                     *zip(*[(batch, ratio) for _, _, batch, ratio in group], strict=True),
-                    color=colormaps["tab10"](number),
+                    color=colormaps["tab10"]((0, 1, 2, 3, 4, 5, 6, 8, 9)[number % 9]),  # 7 is grey
                     marker="osD^v<>P*X"[number % 10],
                     markersize=4,
                     linewidth=1.4,
                     label="-".join(map(str, sizes)),
                 )
+            others = [(batch, ratio) for grid, _, batch, ratio in points if not grid]
+            if others:
+                axis.scatter(*zip(*others, strict=True), s=9, color="0.65", label="other shapes")
             axis.axhline(1, color="black", linewidth=1)
             axis.set(xscale="log", yscale="log", title=dtype, xlabel="rows in a call")
             low = min([0.8, *(ratio for *_, ratio in points)]) * 0.9

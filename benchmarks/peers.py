@@ -1,8 +1,8 @@
 """fastnet beside other libraries: ``python -m benchmarks.peers`` (extra ``peers``).
 
-Every library has a process of its own, on the same weights and rows, with one core or all of them; they take
-turns, one runs while the others are stopped (benchmarks/workers.py). A library's answers are verified before it
-is timed; one that is not installed, or fails, or answers wrong, is named and left out.
+Every library has a process of its own, on the same weights and rows, with one core or all of them; they
+take turns, one runs while the others are stopped (benchmarks/workers.py). A library's answers are verified
+before it is timed; one that is not installed, or fails, or answers wrong, is named and left out.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--write",
         metavar="FILE",
         type=Path,
-        help="write the tables between their markers: peers-one, peers-one-awkward, peers-all, peers-all-awkward",
+        help="write the tables between their markers (peers-one, peers-all, and those with -awkward)",
     )
     return parser.parse_args(argv)
 

@@ -1,11 +1,11 @@
 """Libraries in processes of their own, timed in turns.
 
-Many libraries let their threads wait busily after a call. In one process, or left alone, those threads would
-take the next library's core. So each has a process, and all but the one whose turn it is are stopped (SIGSTOP;
-where the system has no such signal, they just wait). A turn opens with calls that are not timed: threads are awake
-and caches filled, as for anybody who calls again and again.
+Many libraries let their threads wait busily after a call. In one process, or left alone, those threads
+would take the next library's core. So each has a process, and all but the one whose turn it is are stopped
+(SIGSTOP; where the system has no such signal, they just wait). A turn opens with calls that are not timed:
+threads are awake and caches filled, as for anybody who calls again and again.
 
-A worker reads a line of JSON, does what it says and answers with one: ``python -m benchmarks.workers torch 2``.
+A worker, ``python -m benchmarks.workers NAME THREADS``, answers each line of JSON with another.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def _loops(call: Callable[[], object], min_time: float) -> int:
 
 
 class Turn:
-    """Call it to time a callable once more: nanoseconds a call, of enough calls to last ``min_time`` seconds."""
+    """Times a callable whenever it is called: nanoseconds, the mean of as many as last ``min_time`` seconds."""
 
     def __init__(self, call: Callable[[], object], min_time: float = 0.005) -> None:
         self.call = call
