@@ -1,8 +1,8 @@
 """Time per row for every batch from 1 to 130: ``python -m benchmarks.cliffs`` (one core, one thread).
 
 A cliff is a jump between neighbours. Upwards it is the ratio of the times per row. Downwards, a call's fixed
-cost that more rows share lets the time per row fall, from 1 row to 2 by half: that is no cliff. So downwards it
-is the ratio of the times per call: how much cheaper one row more makes it.
+cost that more rows share lets the time per row fall, from 1 row to 2 by half: that is no cliff. So downwards
+it is the ratio of the times per call: how much cheaper one row more makes it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.common import DTYPES, draw, one_thread, sequential
+from benchmarks.common import DTYPES, draw, one_thread, sequential, shown
 from benchmarks.table import duration_text, machine_text, markdown_table, pinned_to_one_core
+from fastnet import reference
 from fastnet.timing import take_turns
 
 BATCHES = 130
@@ -62,8 +63,6 @@ def largest_jump(calls: list[float]) -> Jump:
 def measure(sizes: tuple[int, ...], dtype: str, batches: int, rounds: int, min_time: float) -> list[float]:
     """Seconds of a call with 1 to ``batches`` rows, in rounds that go through all of them."""
     layers, x = draw("-".join(map(str, sizes)), (sizes, batches), dtype, None)
-    from fastnet import reference
-
     layers = [part for affine in layers for part in (affine, reference.Sigmoid())][:-1]
     predict = sequential(layers).predict
     calls = {str(n): partial(predict, np.ascontiguousarray(x[:n])) for n in range(1, batches + 1)}
@@ -91,7 +90,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=BATCHES, help="rows of the largest batch")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--min-time", type=float, default=0.001, help="seconds of a turn")
-    parser.add_argument("--check", action="store_true", help=f"exit 1 if a jump is above {ALLOWED}")
+    parser.add_argument("--check", action="store_true", help=f"exit 1 if a jump is above {ALLOWED}, twice")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write the curves (SVG)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
     options = parser.parse_args(argv)
@@ -109,9 +108,12 @@ def main(argv: list[str] | None = None) -> int:
     curves = {}
     with pinned_to_one_core():
         for (name, sizes), dtype in product(chosen, DTYPES):
-            calls = measure(sizes, dtype, options.batches, options.rounds, options.min_time)
+            for _ in range(2):  # a jump counts if it is there twice
+                calls = measure(sizes, dtype, options.batches, options.rounds, options.min_time)
+                print(f"{shown(name)}, {dtype}: {largest_jump(calls)}", file=sys.stderr)
+                if not options.check or largest_jump(calls).size <= ALLOWED:
+                    break
             curves[name, dtype] = calls
-            print(f"{name}, {dtype}: {largest_jump(calls)}", file=sys.stderr)
     if options.json:
         points = [{"network": n, "dtype": d, "seconds": calls} for (n, d), calls in curves.items()]
         record = {"machine": machine.describe(), "curves": points}

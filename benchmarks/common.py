@@ -74,6 +74,16 @@ AWKWARD = _labelled(
 TABLES = {"grid": NETWORKS, "awkward": AWKWARD}
 ALL_NETWORKS = NETWORKS | AWKWARD
 
+
+def shown(label: str) -> str:
+    """A label, or sizes alone, but short for deep networks of one width."""
+    sizes, *batch = label.split(" ")
+    widths = sizes.split("-")
+    if len(widths) > 6 and len(set(widths)) == 1:
+        sizes = f"{len(widths) - 1} layers of {widths[0]}"
+    return " ".join([sizes, *batch])
+
+
 #: Label -> ((fan_in, fan_out), batch). Append only.
 LAYERS = _labelled(
     (

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ALL_NETWORKS, DTYPES, NETWORKS
+from benchmarks.common import ALL_NETWORKS, DTYPES, NETWORKS, shown
 
 
 @contextmanager
@@ -80,7 +80,9 @@ def costs(curves: Mapping[tuple[str, str], list[float]], path: Path) -> None:
             for (name, kind), per_row in curves.items():
                 if kind == dtype:
                     batches = range(1, len(per_row) + 1)
-                    axis.plot(batches, [cost / per_row[-1] for cost in per_row], linewidth=1.1, label=name)
+                    axis.plot(
+                        batches, [cost / per_row[-1] for cost in per_row], linewidth=1.1, label=shown(name)
+                    )
             axis.set(yscale="log", title=dtype, xlabel="rows in a call")
         axes[0].set_ylabel("time per row, 1 for the largest batch")
         axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

@@ -43,7 +43,7 @@ from fastnet import fused
 from fastnet.timing import take_turns
 
 FIXED = 0.5e-6
-#: bytes of the two arrays whose difference in time gives the sigmoid's cost: what it costs to get there cancels
+#: bytes of the two arrays whose difference in time gives the sigmoid's cost: that of getting there cancels
 SIGMOID_BYTES = (1536, 12288)
 #: what a probe lasts, at least, so that entering it does not count
 _PROBE_FLOPS, _PROBE_BYTES = 4_000_000, 4_000_000

@@ -20,10 +20,11 @@ from typing import Any
 
 import fastnet
 from benchmarks import machine
-from benchmarks.common import ALL_NETWORKS, DTYPES, TABLES
+from benchmarks.common import DTYPES, TABLES, shown
 from benchmarks.libraries import PEERS
 from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
-from benchmarks.workers import SLOWING, Worker, WorkerError, compare, working
+from benchmarks.processes import SLOWING
+from benchmarks.workers import Worker, WorkerError, compare, working
 from fastnet.timing import Timing
 
 Results = dict[tuple[str, str], dict[str, Timing]]
@@ -36,14 +37,6 @@ def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
     """The quickest library beside fastnet, and how many times longer it takes."""
     name = min((name for name in times if name != "fastnet"), key=lambda name: times[name].ratio)
     return name, times[name].ratio
-
-
-def shown(label: str) -> str:
-    """A label, but short for deep networks of one width."""
-    sizes, batch = ALL_NETWORKS.get(label, ((), 0))
-    if len(sizes) > 6 and len(set(sizes)) == 1:
-        return f"{len(sizes) - 1} layers of {sizes[0]} x {batch}"
-    return label
 
 
 class LeftOut(dict[tuple[str, str, str], list[str]]):

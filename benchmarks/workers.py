@@ -18,14 +18,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import benchmarks
+from benchmarks.processes import environment
 from fastnet.timing import Timing, Turn, interleave
-
-#: Settings for other machines that make NumPy's BLAS run slower kernels than it would choose.
-SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class WorkerError(Exception):
@@ -41,15 +38,9 @@ class Worker:
         self.process: subprocess.Popen[str] | None = None
 
     def _start(self) -> subprocess.Popen[str]:
-        import fastnet
-
-        roots = dict.fromkeys(str(Path(m.__file__).parents[1]) for m in (fastnet, benchmarks) if m.__file__)
-        path = [*roots, *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {name: value for name, value in os.environ.items() if name not in SLOWING}
-        env |= {"PYTHONPATH": os.pathsep.join(path), benchmarks.COUNT_VARIABLE: str(self.threads)}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "benchmarks.workers", self.library, str(self.threads)],
-            env=env,
+            env=environment(**{benchmarks.COUNT_VARIABLE: str(self.threads)}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
