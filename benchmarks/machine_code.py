@@ -88,7 +88,7 @@ def _read(typingctx: Any, zero: Any, address: Any, blocks: Any) -> Any:
     return zero(zero, types.int64, types.int64), codegen
 
 
-@numba.njit
+@numba.njit(cache=True)
 def multiply_add(zero, width, loops):
     """`loops` times CHAINS multiply-adds of vectors of `width` bytes."""
     if width == 16:
@@ -98,7 +98,7 @@ def multiply_add(zero, width, loops):
     return _multiply_add(zero, 64, loops)
 
 
-@numba.njit
+@numba.njit(cache=True)
 def read(zero, memory, times):
     """Read all of an array of bytes, a multiple of READ_BYTES, so many times."""
     total = zero
@@ -107,6 +107,6 @@ def read(zero, memory, times):
     return total
 
 
-@numba.njit
+@numba.njit(cache=True)
 def nothing(x, out):
     """What it costs to come here."""

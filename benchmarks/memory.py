@@ -76,32 +76,32 @@ def _status(name: str) -> int:
     raise NotImplementedError(f"this system does not tell {name}")
 
 
-def beyond_output(predict: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> int:
-    """By how much the peak of this process grows in a call, its output not counted."""
+def beyond_output(predict: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> tuple[int, np.ndarray]:
+    """By how many bytes the peak of this process grows in a call, its output not counted; and the output."""
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
     out = predict(x)
-    return _status("VmHWM") - before - out.nbytes
+    return _status("VmHWM") - before - out.nbytes, out
 
 
 def growth_here(label: str, dtype: str, max_size: int | None = None) -> int:
-    """``beyond_output`` of a network's first call with many rows; a second call has to be right."""
+    """``beyond_output`` of a network's first call with many rows, which has to be right."""
     affine, x = draw(label, EXTREMES[label], dtype, max_size)
     layers = [part for layer in affine for part in (layer, reference.Sigmoid())][:-1]
     model = sequential(layers)
     model.predict(x[:1])  # loads the kernels
-    found = beyond_output(model.predict, x)
+    found, out = beyond_output(model.predict, x)
     few = np.ascontiguousarray(x[-2:])
     net = reference.TwoLayerNet(1, 1, 1)
     net.layers = layers
     bound = 2 * rounding_error(layers, few)
-    if not (abs(model.predict(x)[-2:] - net.predict(few)) <= bound).all():
+    if not (abs(out[-2:] - net.predict(few)) <= bound).all():
         raise WrongAnswer(f"{label}, {dtype}")
     return found
 
 
 def growth(label: str, dtype: str, max_size: int | None = None) -> int:
-    """``growth_here`` in a fresh process, whose allocator hands freed memory back: none to be reused unseen."""
+    """``growth_here`` in a fresh process, whose allocator hands freed memory back: none is reused unseen."""
     if not Path("/proc/self/clear_refs").exists():
         raise NotImplementedError("the peak of a call can be told on Linux only")
     at_once = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "65536")

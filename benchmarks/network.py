@@ -1,4 +1,4 @@
-"""Whole networks: ``predict`` of fastnet beside ``predict`` of the reference, and beside the machine's limit."""
+"""Whole networks: ``predict`` of fastnet beside the reference's, and beside the machine's limit."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ import fastnet
 from benchmarks import machine
 from benchmarks.common import DTYPES, TABLES, shown
 from benchmarks.libraries import PEERS
-from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
 from benchmarks.processes import SLOWING
+from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
 from benchmarks.workers import Worker, WorkerError, compare, working
 from fastnet.timing import Timing
 

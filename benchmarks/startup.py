@@ -1,9 +1,9 @@
 """What a fresh process waits for: imports, and the first ``predict`` on a cold and on a warm cache.
 
-``python -m benchmarks.startup --check`` prints every step and exits with 1 unless these hold: importing fastnet
-takes at most 1.15 times what importing Numba takes; a process that imports fastnet and predicts, its kernels
-in the cache, at most 0.15 s more than one that imports Numba and calls one cached function of one line; a
-first ``predict`` that compiles at most 6 s.
+``python -m benchmarks.startup --check`` prints every step and exits with 1 unless these hold: importing
+fastnet takes at most 1.15 times what importing Numba takes; a process that imports fastnet and predicts, its
+kernels in the cache, at most 0.15 s more than one that imports Numba and calls one cached function of one
+line; a first ``predict`` that compiles at most 6 s.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run_once(step: str, cache: str) -> float:
 
 
 def measure(steps: list[str], repeats: int) -> dict[str, float]:
-    """Medians of ``repeats`` rounds of fresh processes, each on a cold cache or all of a step on a warm one."""
+    """Medians of rounds of fresh processes, each on a cold cache, or all of a step on a warm one."""
     samples: dict[str, list[float]] = {step: [] for step in steps}
     with ExitStack() as folders:
         warm = {step: folders.enter_context(TemporaryDirectory()) for step in steps if STEPS[step][2]}

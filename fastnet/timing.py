@@ -39,7 +39,7 @@ def _loops(call: Callable[[], object], min_time: float) -> int:
 
 
 class Turn:
-    """Times a callable whenever it is called: nanoseconds, the mean of as many as last ``min_time`` seconds."""
+    """Times a callable whenever it is called: nanoseconds, the mean over ``min_time`` seconds or more."""
 
     def __init__(self, call: Callable[[], object], min_time: float = 0.005) -> None:
         self.call = call
