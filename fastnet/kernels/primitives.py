@@ -188,14 +188,3 @@ def interleave(typingctx: Any, zero: Any, columns: Any, source: Any, source_row:
         return context.get_dummy_value()
 
     return types.void(zero, columns, _INT, _INT, _INT), codegen
-
-
-@intrinsic
-def prefetch(typingctx: Any, address: Any) -> Any:
-    """Ask for the cache line at an address; any address will do."""
-
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        vector.prefetch(b, args[0])
-        return context.get_dummy_value()
-
-    return types.void(_INT), codegen
