@@ -8,15 +8,15 @@ and is then added. So a row's result is the same bits in any batch and in either
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layout import copy_rows, pack_panels, padded_row
-from fastnet.kernels.primitives import load_int64, size_of
+from fastnet.kernels.layout import copy_block, copy_rows, pack_panels, padded_row
+from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN, narrow_sums
+from fastnet.kernels.primitives import load_int64, size_of, stack_bytes
 from fastnet.kernels.softmax import softmax_columns, softmax_rows
 from fastnet.kernels.sweep import sweep
-from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
+from fastnet.kernels.table import ACTIVATION, BIAS, CHUNK, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
 from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
 from fastnet.kernels.tile import STREAM_DEPTH, STREAM_VECTORS, stream_row
 
-CHUNK = 256
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
 #: and for so many rows or fewer weights up to this: packing would cost more than it saves
@@ -27,18 +27,26 @@ COLLIDING_ROW = 2048
 PACK_ROWS = 4 * TILE_ROWS
 #: one panel of packed weights
 PANEL_BYTES = CHUNK * PANEL_ROW
+_NARROW_BYTES = 2 * NARROW * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
 
 #: how the weights of a layer are read
-IN_PLACE, STREAMED, PACKED = 0, 1, 2
+IN_PLACE, STREAMED, PACKED, NARROWLY = 0, 1, 2, 3
+
+
+@kernel
+def is_narrow(zero, fan_in, fan_out, rows):
+    return fan_out <= NARROW and fan_in >= NARROW_FAN_IN and rows * size_of(zero) >= VECTOR_BYTES
 
 
 @kernel
 def way(zero, layer, rows):
-    """IN_PLACE, STREAMED or PACKED: what is quickest for so many rows, outputs in the lanes."""
+    """What is quickest for so many rows, outputs in the lanes; NARROWLY, it is the samples for once."""
     size = size_of(zero)
+    if is_narrow(zero, load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), rows):
+        return NARROWLY
     most = FAST_WEIGHTS if rows > FEW_ROWS else FEW_ROWS_WEIGHTS
     fits = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size <= most
     few = rows < PACK_ROWS
@@ -52,7 +60,9 @@ def way(zero, layer, rows):
 def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
     chosen = way(zero, layer, rows)
-    if chosen == PACKED:
+    if chosen == NARROWLY and a_k == size_of(zero):
+        _narrow(zero, sweep_tiles, layer, a, a_row, rows, c, c_row)
+    elif chosen == PACKED:
         _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
         step, group = CHUNK, max(load_int64(layer + FAN_OUT), 1)
@@ -63,6 +73,31 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
         _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group)
     if load_int64(layer + ACTIVATION) == SOFTMAX:
         softmax_rows(zero, c, c_row, c, c_row, rows, load_int64(layer + FAN_OUT))
+
+
+@kernel
+def _narrow(zero, sweep_tiles, layer, a, a_row, rows, c, c_row):
+    """Few outputs: rows of A are turned into the lanes, two vectors' worth at a time."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    turned = stack_bytes(_NARROW_BYTES)
+    for i in range(0, rows, 2 * lanes):
+        one, other = min(i, rows - lanes), min(i + lanes, rows - lanes)  # some rows twice, to the same result
+        narrow_sums(
+            zero, fan_out, a + one * a_row, a + other * a_row, a_row,
+            load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL),
+            load_int64(layer + BIAS), turned, fan_in,
+        )  # fmt: skip
+        activation = load_int64(layer + ACTIVATION)
+        if activation != IDENTITY:  # no inputs: nothing but the activation
+            sweep(
+                zero, sweep_tiles, 2 * fan_out, turned, 0, 0, turned, 0, turned, VECTOR_BYTES, 0,
+                turned, VECTOR_BYTES, lanes, 0, 0, activation, 0, turned, 0,
+            )  # fmt: skip
+        copy_block(zero, turned, size, VECTOR_BYTES, lanes, fan_out, c + one * c_row, c_row, size)
+        turned_other = turned + fan_out * VECTOR_BYTES
+        copy_block(zero, turned_other, size, VECTOR_BYTES, lanes, fan_out, c + other * c_row, c_row, size)
 
 
 @kernel

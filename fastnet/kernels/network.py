@@ -7,12 +7,13 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import CHUNK, PACK_ROWS, PANEL_BYTES, outputs_in_lanes, samples_in_lanes
+from fastnet.kernels.layer import PACK_ROWS, PANEL_BYTES, outputs_in_lanes, samples_in_lanes
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
     BIAS,
     CALL_BYTES,
+    CHUNK,
     DEPTH,
     FAN_IN,
     FAN_OUT,

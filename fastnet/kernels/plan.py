@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import FAST_WEIGHTS, way
+from fastnet.kernels.layer import FAST_WEIGHTS, is_narrow, way
 from fastnet.kernels.network import hidden_buffers
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
@@ -20,10 +20,14 @@ BLOCK_ROWS = 40 * TILE_ROWS
 PACKED_BLOCK_ROWS = 86 * TILE_ROWS
 #: fused multiply-add takes so many cycles, so a tile needs eight chains to keep two units busy
 _LATENCY = 4
+#: rounds of shuffles that transpose a square
+_ROUNDS = 4
+#: cycles that turning a vector of one column takes, through memory
+_TURN = 6
 #: weights beyond this do not stay in the first-level cache beside a block of samples
 _L1_WEIGHTS = 24 * 1024
 #: scratch for the sums of a block, so that it stays in the caches
-_BLOCK_SCRATCH = 9 << 19
+_BLOCK_SCRATCH = 3 << 20
 
 
 @kernel
@@ -44,9 +48,12 @@ def plan(zero, table, batch):
         weights += fan_in * fan_out * size
         widest = max(widest, fan_out)
         out_vecs = (fan_out + lanes - 1) // lanes
-        by_outputs += max(fan_in * rows * out_vecs // 2, fan_in * _LATENCY * tiles)
+        if is_narrow(zero, fan_in, fan_out, rows):
+            by_outputs += fan_in * rows * (_ROUNDS + fan_out) // (2 * lanes)
+        else:
+            by_outputs += max(fan_in * rows * out_vecs // 2, fan_in * _LATENCY * tiles)
         by_samples += max(fan_in * fan_out * vecs // 2, fan_in * _LATENCY)
-    by_samples += load_int64(layers + FAN_IN) * vecs * 2
+    by_samples += load_int64(layers + FAN_IN) * vecs * _TURN
     if weights > _L1_WEIGHTS:
         by_samples += by_samples
     if by_samples <= by_outputs:

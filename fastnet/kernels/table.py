@@ -14,3 +14,6 @@ DENSE, PROGRAM, SEEN, DTYPE, ARRAY_TYPE, NONE, FALSE = range(7)
 
 #: what may follow a layer, by number: the field ACTIVATION
 IDENTITY, SIGMOID, TANH, RELU, SOFTMAX = range(5)
+
+#: inputs of a chunk: the canonical order of sums, see layer.py
+CHUNK = 256

@@ -165,6 +165,11 @@ def opaque(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return b.call(same, (value,), attrs=("convergent",))
 
 
+def memory_barrier(b: ir.IRBuilder) -> None:
+    """For the optimiser alone: no load or store moves across, and no instruction comes of it."""
+    b.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), ()), "", "~{memory}", side_effect=True), ())
+
+
 def prefetch(b: ir.IRBuilder, address: ir.Value, locality: int) -> None:
     """Ask for the cache line at `address`."""
     byte = ir.IntType(8).as_pointer()
@@ -239,20 +244,49 @@ def gather_lanes(vecs: Sequence[Vec], wanted: Sequence[int]) -> Vec:
 
 
 def transpose(rows: Sequence[Vec]) -> list[Vec]:
-    """Transpose a square of n vectors of n lanes in log2(n) rounds of two-input shuffles."""
+    """Transpose a square of n vectors of n lanes, in log2(n) rounds of two-input shuffles.
+
+    First within pieces of 128 bits, then of whole pieces: shuffles that need no vector of indices. (Rounds
+    that swap one bit of the two numbers each are as many, but LLVM merged them into others that spill.)
+    """
     n = len(rows)
-    out = list(rows)
-    half = 1
-    while half < n:
-        step = [*out]
-        for i in range(n):
-            if i & half:
-                continue
-            low, high = out[i], out[i + half]
-            first = [j if not j & half else n + j - half for j in range(n)]
-            second = [j + half if not j & half else n + j for j in range(n)]
-            step[i] = low.shuffle(high, first)
-            step[i + half] = low.shuffle(high, second)
-        out = step
-        half *= 2
+    e = 16 // itemsize_of(rows[0])  # elements of a piece
+    q = n // e
+
+    def unpack(low: Vec, high: Vec, together: int, half: int) -> Vec:
+        """From one half of each piece, elements of low and high in turn, so many together."""
+        lanes: list[int | None] = []
+        for piece in range(0, n, e):
+            for i in range(piece + half * e // 2, piece + (half + 1) * e // 2, together):
+                lanes += [*range(i, i + together), *range(n + i, n + i + together)]
+        return low.shuffle(high, lanes)
+
+    def pieces(one: Vec, other: Vec, wanted: Sequence[int]) -> Vec:
+        return one.shuffle(other, [w * e + i for w in wanted for i in range(e)])
+
+    turned = [*rows]  # within pieces
+    for g in range(0, n, e):
+        together = 1
+        while together < e:
+            now = [*turned]
+            for i in range(e // 2):
+                # neighbours at first, then two apart
+                at = g + (2 * i if together == 1 else i)
+                low, high = now[at], now[at + together]
+                first = g + 2 * i
+                turned[first], turned[first + 1] = (unpack(low, high, together, half) for half in (0, 1))
+            together *= 2
+    out = [*rows]
+    for j in range(e):
+        column = [turned[g + j] for g in range(0, n, e)]
+        if q == 1:
+            out[j] = column[0]
+        elif q == 2:
+            for p in range(2):
+                out[p * e + j] = pieces(*column, [p, 2 + p])
+        else:
+            a, b = (pieces(column[0], column[1], [h, h + 1, 4 + h, 5 + h]) for h in (0, 2))
+            c, d = (pieces(column[2], column[3], [h, h + 1, 4 + h, 5 + h]) for h in (0, 2))
+            for p, (low, high) in enumerate(((a, c), (a, c), (b, d), (b, d))):
+                out[p * e + j] = pieces(low, high, [p % 2, 2 + p % 2, 4 + p % 2, 6 + p % 2])
     return out

@@ -1,0 +1,131 @@
+"""Layers of one to a few outputs, for twice as many rows as a vector has lanes: a sample in each.
+
+Rows are transposed in registers, a square at a time, and each column is multiplied at once into the sums of
+all outputs. The sums run in the canonical order of ``layer.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastnet.kernels import vector
+from fastnet.kernels.primitives import itemsize
+from fastnet.kernels.table import CHUNK
+from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.vector import I64, Vec, repeat
+
+#: outputs, at most, and inputs, at least: elsewhere the tile that holds outputs in its lanes is as quick
+NARROW, NARROW_FAN_IN = 4, 64
+
+_INT = types.int64
+
+
+@intrinsic
+def narrow_sums(
+    typingctx: Any,
+    zero: Any,
+    outputs: Any,
+    a: Any,
+    other: Any,
+    a_row: Any,
+    w: Any,
+    w_row: Any,
+    w_col: Any,
+    bias: Any,
+    c: Any,
+    fan_in: Any,
+) -> Any:
+    """C = bias + A W for one row of A a lane: C is a vector for each output, then those of the `other` rows.
+
+    The elements of a row of A lie side by side; no more of it is read than there is.
+    """
+    size = itemsize(zero)
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        _, outputs, *operands = args
+        done = b.append_basic_block("narrow_done")
+        choice = b.switch(outputs, done)
+        for count in range(1, NARROW + 1):
+            name = f"narrow_sums_{count}_f{8 * size}"
+            fn = b.module.globals.get(name) or _emit(b.module, name, size, count)
+            block = b.append_basic_block("narrow")
+            choice.add_case(I64(count), block)
+            b.position_at_end(block)
+            b.call(fn, operands)
+            b.branch(done)
+        b.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(zero, *[_INT] * 10), codegen
+
+
+def _emit(module: ir.Module, name: str, size: int, outputs: int) -> ir.Function:
+    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 9), name)
+    fn.linkage = "internal"
+    fn.attributes.add("noinline")
+    b = ir.IRBuilder(fn.append_basic_block("entry"))
+    a, other, a_row, w, w_row, w_col, bias, c, fan_in = fn.args
+    lanes = VECTOR_BYTES // size
+    room = b.alloca(ir.ArrayType(vector.vector_type(size), 2 * lanes))
+    room.align = 64
+    columns = b.ptrtoint(room, I64)
+    groups = (a, other)
+
+    def addresses(start: Any, k: Any) -> list[Any]:
+        """Of element k of each row, four by four: all at once would not leave an integer register."""
+        first = b.add(start, b.mul(k, I64(size)))
+        fours = [vector.opaque(b, b.add(first, b.mul(a_row, I64(i)))) for i in range(0, lanes, 4)]
+        return [b.add(four, b.mul(a_row, I64(i))) for four in fours for i in range(min(4, lanes))]
+
+    def add_column(k: Any, samples: Vec, sums: list[Vec]) -> list[Vec]:
+        row = b.add(w, b.mul(k, w_row))
+        weights = [vector.load_splat(b, b.add(row, b.mul(w_col, I64(o))), size) for o in range(outputs)]
+        return [samples.fma(weight, total) for weight, total in zip(weights, sums, strict=True)]
+
+    def add_squares(k: Any, sums: list[Vec]) -> list[Vec]:
+        result = []
+        for g, start in enumerate(groups):
+            vector.memory_barrier(b)  # else both squares are loaded together, and spilled
+            square = [vector.load_vector(b, row, size) for row in addresses(start, k)]
+            part = sums[g * outputs : (g + 1) * outputs]
+            for i, samples in enumerate(vector.transpose(square)):
+                part = add_column(b.add(k, I64(i)), samples, part)
+            result += part
+        return result
+
+    def chain(k: Any, sums: list[Vec]) -> list[Vec]:
+        end = b.add(k, I64(CHUNK))
+        end = b.select(b.icmp_signed("<", end, fan_in), end, fan_in)
+        k, sums = repeat(b, b.sub(end, I64(lanes - 1)), lanes, sums, add_squares, k)
+        rest = b.sub(end, k)
+        with b.if_then(b.icmp_signed(">", rest, I64(0))):
+            mask = vector.first_lanes(b, rest, size)
+            for g, start in enumerate(groups):
+                square = [vector.load_masked(b, row, mask, size) for row in addresses(start, k)]
+                for i, samples in enumerate(vector.transpose(square)):
+                    vector.store(b, samples.v, b.add(columns, I64((i + g * lanes) * VECTOR_BYTES)))
+
+        def add_rest(i: Any, sums: list[Vec]) -> list[Vec]:
+            result = []
+            for g in range(len(groups)):
+                at = b.mul(b.add(i, I64(g * lanes)), I64(VECTOR_BYTES))
+                samples = vector.load_vector(b, b.add(columns, at), size)
+                result += add_column(b.add(k, i), samples, sums[g * outputs : (g + 1) * outputs])
+            return result
+
+        return repeat(b, rest, 1, sums, add_rest)[1]
+
+    def add_chunk(k: Any, sums: list[Vec]) -> list[Vec]:
+        later = chain(k, [total.like(0.0) for total in sums])
+        return [total + more for total, more in zip(sums, later, strict=True)]
+
+    start = [vector.load_splat(b, b.add(bias, I64(o * size)), size) for o in range(outputs)] * len(groups)
+    total = repeat(b, fan_in, CHUNK, chain(I64(0), start), add_chunk, I64(CHUNK))[1]
+    for o, vec in enumerate(total):
+        vector.store(b, vec.v, b.add(c, I64(o * VECTOR_BYTES)))
+    b.ret_void()
+    return fn
