@@ -21,6 +21,9 @@ from fastnet.kernels.vector import I64, Vec, repeat
 #: outputs, at most, and inputs, at least: elsewhere the tile that holds outputs in its lanes is as quick
 NARROW, NARROW_FAN_IN = 4, 64
 
+#: bytes of each row that are fetched ahead
+AHEAD = 256
+
 _INT = types.int64
 
 
@@ -90,7 +93,10 @@ def _emit(module: ir.Module, name: str, size: int, outputs: int) -> ir.Function:
         result = []
         for g, start in enumerate(groups):
             vector.memory_barrier(b)  # else both squares are loaded together, and spilled
-            square = [vector.load_vector(b, row, size) for row in addresses(start, k)]
+            here = addresses(start, k)
+            for row in here:
+                vector.prefetch(b, b.add(row, I64(AHEAD)), 3)
+            square = [vector.load_vector(b, row, size) for row in here]
             part = sums[g * outputs : (g + 1) * outputs]
             for i, samples in enumerate(vector.transpose(square)):
                 part = add_column(b.add(k, I64(i)), samples, part)
