@@ -24,8 +24,6 @@ _LATENCY = 4
 _ROUNDS = 4
 #: cycles that turning a vector of one column takes, through memory
 _TURN = 6
-#: weights beyond this do not stay in the first-level cache beside a block of samples
-_L1_WEIGHTS = 24 * 1024
 #: scratch for the sums of a block, so that it stays in the caches
 _BLOCK_SCRATCH = 3 << 20
 
@@ -54,7 +52,7 @@ def plan(zero, table, batch):
             by_outputs += max(fan_in * rows * out_vecs // 2, fan_in * _LATENCY * tiles)
         by_samples += max(fan_in * fan_out * vecs // 2, fan_in * _LATENCY)
     by_samples += load_int64(layers + FAN_IN) * vecs * _TURN
-    if weights > _L1_WEIGHTS:
+    if weights > FAST_WEIGHTS:  # broadcast from afar for each block anew
         by_samples += by_samples
     if by_samples <= by_outputs:
         return 1, BLOCK_VECTORS * lanes
