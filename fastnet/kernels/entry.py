@@ -61,9 +61,9 @@ from fastnet.kernels.target import VECTOR_BYTES
 LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 MAX_DEPTH = 32
 _TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
-_STACK_SCRATCH = 12 * 1024
+_STACK_SCRATCH = 48 * 1024
 #: multiply-adds up to which a call keeps the interpreter lock: some 20 microseconds
-_LOCK_HELD = 1 << 19
+_LOCK_HELD = 1 << 21
 
 
 def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import PACK_ROWS, PANEL_BYTES, outputs_in_lanes, samples_in_lanes
+from fastnet.kernels.layer import PACK_ROWS, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
@@ -58,12 +58,12 @@ def hidden_buffers(zero, table):
 
 @kernel
 def may_pack(zero, table, block):
-    """Whether any layer may pack its weights."""
-    if block >= PACK_ROWS:
-        return True
+    """Whether any layer may pack its weights, for blocks of so many rows or a smaller one."""
     needed = False
     for i in range(load_int64(table + DEPTH)):
-        needed = needed or load_int64(table + CALL_BYTES + i * LAYER_BYTES + W_COL) != size_of(zero)
+        layer = table + CALL_BYTES + i * LAYER_BYTES
+        # few rows at the end of a batch may do so where blocks do not: those of narrow layers
+        needed = needed or way(zero, layer, block) == PACKED or load_int64(layer + W_COL) != size_of(zero)
     return needed
 
 

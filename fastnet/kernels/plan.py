@@ -13,7 +13,7 @@ from fastnet.kernels.layer import FAST_WEIGHTS, is_narrow, way
 from fastnet.kernels.network import hidden_buffers
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
-from fastnet.kernels.target import BLOCK_VECTORS, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.target import BLOCK_VECTORS, PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
 
 #: outputs in lanes: rows of a block, and of one whose weights are packed for each block anew
 BLOCK_ROWS = 40 * TILE_ROWS
@@ -23,7 +23,9 @@ _LATENCY = 4
 #: rounds of shuffles that transpose a square
 _ROUNDS = 4
 #: cycles that turning a vector of one column takes, through memory
-_TURN = 6
+_TURN = 4
+#: cycles for a tile beside its multiply-adds
+_TILE = 24
 #: scratch for the sums of a block, so that it stays in the caches
 _BLOCK_SCRATCH = 3 << 20
 
@@ -33,7 +35,7 @@ def plan(zero, table, batch):
     """(samples in lanes?, rows of a block) for a call of so many rows."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    if batch < lanes:
+    if 8 * batch < 5 * lanes:  # fewer rows than these leave the lanes too empty
         return 0, lanes
     layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
     vecs = (min(batch, BLOCK_VECTORS * lanes) + lanes - 1) // lanes
@@ -50,7 +52,11 @@ def plan(zero, table, batch):
             by_outputs += fan_in * rows * (_ROUNDS + fan_out) // (2 * lanes)
         else:
             by_outputs += max(fan_in * rows * out_vecs // 2, fan_in * _LATENCY * tiles)
+            by_outputs += tiles * ((out_vecs + PANEL_VECTORS - 1) // PANEL_VECTORS) * _TILE
         by_samples += max(fan_in * fan_out * vecs // 2, fan_in * _LATENCY)
+        by_samples += (
+            (fan_out + TILE_ROWS - 1) // TILE_ROWS * (vecs + PANEL_VECTORS - 1) // PANEL_VECTORS * _TILE
+        )
     by_samples += load_int64(layers + FAN_IN) * vecs * _TURN
     if weights > FAST_WEIGHTS:  # broadcast from afar for each block anew
         by_samples += by_samples
