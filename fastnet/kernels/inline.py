@@ -1,0 +1,397 @@
+"""``predict`` for other people's compiled code: arrays in, no Python object, no lock and no allocation.
+
+What is compiled into their code checks shapes and writes the table of ``table.py``; the arithmetic is called
+by address. The addresses come with the weights, as data: code kept in a cache finds those of its process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, errors
+from numba.core.typing.typeof import Purpose
+from numba.extending import lower_builtin, type_callable, typeof_impl
+from numba.np.numpy_support import as_dtype
+
+from fastnet.kernels import vector
+from fastnet.kernels.entry import entries
+from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.layout import CACHE_LINE
+from fastnet.kernels.network import run_rows, scratch_bytes
+from fastnet.kernels.plan import plan
+from fastnet.kernels.primitives import call, load_int64, size_of, stack_bytes, store_int64
+from fastnet.kernels.row import is_small, run_small
+from fastnet.kernels.table import (
+    ACTIVATION,
+    BIAS,
+    CALL_BYTES,
+    DEPTH,
+    FAN_IN,
+    FAN_OUT,
+    LAYER_BYTES,
+    OUT,
+    OUT_COL,
+    OUT_ROW,
+    RUN_ROWS,
+    SWEEP,
+    W_COL,
+    W_ROW,
+    X_COL,
+    X_ROW,
+    W,
+    X,
+)
+from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.vector import I64
+
+#: what a program holds: the addresses of kernels, then the activation of each layer
+RUN, RUN_LARGE, RUN_BLOCKS, RUN_SWEEP, ACTIVATIONS = range(0, 40, 8)
+#: rows that are quicker one by one than together
+FEW_ROWS = 3
+#: stack that larger calls take for scratch
+STACK_SCRATCH = 128 * 1024
+
+_DIGEST = source_digest()
+
+
+class Params(NamedTuple):
+    """Weights and what to do with them: an argument of compiled functions, which must not outlive the arrays.
+
+    ``weights`` is a tuple of pairs (W, b); ``params._replace(weights=...)`` is the same network with others.
+    """
+
+    weights: tuple[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], ...]
+    program: np.ndarray[Any, Any]
+
+    def __reduce__(self) -> Any:
+        # addresses hold for this process: another one looks up its own
+        activations = tuple(int(a) for a in self.program.view(np.int64)[ACTIVATIONS // 8 :])
+        return make_params, (self.weights, activations)
+
+
+@typeof_impl.register(Params)
+def _typeof_params(value: Params, context: Any) -> Any:
+    if context.purpose is Purpose.constant:
+        raise TypeError("the params of a network are no constant: pass them to the compiled function")
+    parts = [typeof_impl(part, context) for part in value]
+    if any(part is None for part in parts):
+        return None
+    return types.NamedTuple(parts, Params)
+
+
+def program_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """64-bit integers, of a type that tells element types and versions of the kernels apart.
+
+    Code that a user keeps in Numba's cache is looked up by the types of its arguments: with the digest among
+    them, code that was compiled against other kernels is not found.
+    """
+    return np.dtype([(f"fastnet_{dtype.name}_{_DIGEST}", np.int64)])
+
+
+def make_params(weights: Any, activations: tuple[int, ...]) -> Params:
+    """Params for arrays that have been checked, with this process's kernels."""
+    weights = tuple((W, b) for W, b in weights)
+    dtype = weights[0][0].dtype
+    program = np.array([*kernel_addresses(dtype), *activations], np.int64)
+    return Params(weights, program.view(program_dtype(dtype)))
+
+
+_compiled: dict[Any, tuple[Any, ...]] = {}
+
+
+def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
+    """Addresses for a program, in its order; compiled or loaded from the cache by the first call."""
+    others = entries(dtype).kernels
+    element = numba.from_dtype(dtype)
+    if dtype not in _compiled:
+        _compiled[dtype] = with_cache_if_possible(
+            lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
+        )
+    sweep_tiles, run_blocks = others
+    return [f.address for f in (*_compiled[dtype], run_blocks, sweep_tiles)]
+
+
+def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
+    """compile(True), or, where there is no place for a cache or it is unreadable, compile(False)."""
+    try:
+        return compile(True)
+    except Exception:  # a real defect comes up again; `entries` has warned of a cache that does not work
+        return compile(False)
+
+
+# -- behind the addresses
+
+
+def compile_run(element: Any, digest: str, cache: bool) -> Any:
+    """What user code calls: 0 if done, else the bytes of scratch that RUN_LARGE needs to do it."""
+
+    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
+    def run(zero, table, batch, large):
+        digest  # noqa: B018
+        if batch <= FEW_ROWS and is_small(zero, table):
+            run_small(zero, table, batch)
+            return 0
+        return call(zero, large, (table, batch, 0))
+
+    return run
+
+
+def compile_large(element: Any, digest: str, cache: bool) -> Any:
+    """The rest, in a function of its own for the sake of its stack: what is too large for that needs scratch."""
+
+    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
+    def run_large(zero, table, batch, scratch):
+        digest  # noqa: B018
+        by_samples, block, needed = _fitting(zero, table, batch)
+        if needed <= STACK_SCRATCH:
+            run_rows(zero, table, 0, batch, by_samples, block, stack_bytes(STACK_SCRATCH))
+            return 0
+        if scratch == 0:
+            return needed
+        run_rows(zero, table, 0, batch, by_samples, block, scratch)
+        return 0
+
+    return run_large
+
+
+@kernel
+def _fitting(zero, table, batch):
+    """(samples in lanes?, rows of a block, scratch): as planned, or with smaller blocks if that fits."""
+    planned, rows = plan(zero, table, batch)
+    rows = min(rows, max(batch, 1))
+    lanes = VECTOR_BYTES // size_of(zero)
+    for by_samples in (planned, 1 - planned):
+        least = lanes if by_samples else 1
+        block = max(rows, least)
+        needed = scratch_bytes(zero, table, by_samples, block)
+        while needed > STACK_SCRATCH and block > least:
+            block = max(block // 2, least)
+            needed = scratch_bytes(zero, table, by_samples, block)
+        if needed <= STACK_SCRATCH:
+            return by_samples, block, needed
+    return planned, rows, scratch_bytes(zero, table, planned, rows)
+
+
+# -- inside user code
+
+
+class _Memory(NamedTuple):
+    """Where an array lies; a vector is one row."""
+
+    address: Any
+    rows: Any
+    columns: Any
+    row: Any  # strides
+    column: Any
+    first: Any  # byte
+    end: Any  # behind the last
+
+
+def _memory(context: Any, b: Any, ty: Any, value: Any) -> _Memory:
+    array = context.make_array(ty)(context, b, value)
+    size = ty.dtype.bitwidth // 8
+    lengths = [b.extract_value(array.shape, i) for i in range(ty.ndim)]
+    strides = [b.extract_value(array.strides, i) for i in range(ty.ndim)]
+    if ty.layout == "C":
+        strides[-1] = I64(size)
+    address = b.ptrtoint(array.data, I64)
+    low, high, empty = address, b.add(address, I64(size)), cgutils.false_bit
+    for n, stride in zip(lengths, strides, strict=True):
+        reach = b.mul(b.sub(n, I64(1)), stride)
+        negative = b.icmp_signed("<", reach, I64(0))
+        low = b.add(low, b.select(negative, reach, I64(0)))
+        high = b.add(high, b.select(negative, I64(0), reach))
+        empty = b.or_(empty, b.icmp_signed("==", n, I64(0)))
+    rows, row = (lengths[0], strides[0]) if ty.ndim == 2 else (I64(1), I64(0))
+    return _Memory(address, rows, lengths[-1], row, strides[-1], low, b.select(empty, low, high))
+
+
+def _bind_layers(
+    context: Any, b: Any, pairs: Any, weights: Any, activations: Any, table: Any, x: _Memory, out: _Memory
+) -> Any:
+    """Write all layers into the table.
+
+    Returns 0, or i for the i-th layer, counted from 1, if its arrays do not fit, or -i if they share memory
+    with out.
+    """
+    fault: Any = I64(0)
+    width = x.columns
+    for i, (w_type, bias_type) in enumerate(pairs):
+        size = w_type.dtype.bitwidth // 8
+        pair = b.extract_value(weights, i)
+        w = _memory(context, b, w_type, b.extract_value(pair, 0))
+        bias = _memory(context, b, bias_type, b.extract_value(pair, 1))
+        single = b.icmp_signed("<=", w.columns, I64(1))  # the strides of one column say nothing
+        strided = b.and_(b.icmp_signed("!=", bias.column, I64(size)), b.not_(single))
+        misfit = b.or_(b.icmp_signed("!=", w.rows, width), b.icmp_signed("!=", bias.columns, w.columns))
+        touching = b.or_(
+            *(
+                b.and_(b.icmp_signed("<", a.first, out.end), b.icmp_signed("<", out.first, a.end))
+                for a in (w, bias)
+            )
+        )
+        code = b.select(b.or_(misfit, strided), I64(i + 1), b.select(touching, I64(-i - 1), I64(0)))
+        fault = b.select(b.icmp_signed("==", fault, I64(0)), code, fault)
+        fields = {
+            W: w.address,
+            W_ROW: w.row,
+            W_COL: b.select(single, I64(size), w.column),
+            BIAS: bias.address,
+            FAN_IN: w.rows,
+            FAN_OUT: w.columns,
+            ACTIVATION: vector.load(b, b.add(activations, I64(8 * i)), I64),
+        }
+        for field, value in fields.items():
+            vector.store(b, value, b.add(table, I64(CALL_BYTES + i * LAYER_BYTES + field)))
+        width = w.columns
+    return fault
+
+
+def _checked_run(
+    zero, table, program, held, length, fault, x, rows, columns, x_row, x_col, x_first, x_end,
+    out, out_rows, out_columns, out_row, out_col, out_first, out_end,
+):  # fmt: skip
+    """What `predict` does once arrays have become integers, compiled into every caller."""
+    depth = length - ACTIVATIONS // 8
+    fan_out = load_int64(table + CALL_BYTES + (depth - 1) * LAYER_BYTES + FAN_OUT)
+    if fault > 0:
+        layer = table + CALL_BYTES + (fault - 1) * LAYER_BYTES
+        raise ValueError(
+            "W, b and the width of what comes in do not fit together, or b is not contiguous "
+            "(number of the layer, rows and columns of W, width of x)",
+            fault - 1, load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), columns,
+        )  # fmt: skip
+    if fault < 0:
+        raise ValueError("out overlaps the weights of a layer (its number)", -1 - fault)
+    if out_rows != rows or out_columns != fan_out:
+        raise ValueError(
+            "out has another shape than the result (its rows and columns, those of the result)",
+            out_rows, out_columns, rows, fan_out,
+        )  # fmt: skip
+    if x_first < out_end and out_first < x_end:
+        size = size_of(zero)
+        # columns of one array, side by side, lie among each other and share nothing
+        offset = (out - x) % max(x_row, 1)
+        columns_apart = x_row == out_row and offset >= columns * size and offset + fan_out * size <= x_row
+        if x_row <= 0 or x_col != size or out_col != size or not columns_apart:
+            raise ValueError("out overlaps x")
+    store_int64(table + X, x)
+    store_int64(table + X_ROW, x_row)
+    store_int64(table + X_COL, x_col)
+    store_int64(table + OUT, out)
+    store_int64(table + OUT_ROW, out_row)
+    store_int64(table + OUT_COL, out_col)
+    store_int64(table + DEPTH, depth)
+    store_int64(table + SWEEP, load_int64(program + RUN_SWEEP))
+    store_int64(table + RUN_ROWS, load_int64(program + RUN_BLOCKS))
+    large = load_int64(program + RUN_LARGE)
+    needed = call(zero, load_int64(program + RUN), (table, rows, large))
+    if needed > 0:
+        _run_with_scratch(zero, large, table, rows, needed)
+
+
+@kernel
+def _run_with_scratch(zero, large, table, batch, needed):
+    scratch = np.empty(needed + CACHE_LINE, np.uint8)
+    start = (scratch.ctypes.data + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+    call(zero, large, (table, batch, start))
+    scratch[0] = 0  # the last use: keeps the memory alive until here
+
+
+def predict(x, params, out):
+    """All rows of x through a network, into out: in compiled code, or from Python.
+
+    Parameters
+    ----------
+    x : ndarray of shape (fan_in,) or (batch, fan_in)
+        Of the dtype of the weights, in any memory layout.
+    params : Params
+        What `fastnet.njit_predict` returned, or the same with other weights.
+    out : ndarray of shape (fan_out,) or (batch, fan_out)
+        Where the result goes. It must not share memory with x or the weights.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or `out` overlaps x or weights.
+    numba.TypingError
+        Where it is compiled, if dtypes differ, or these are no arrays of one or two dimensions.
+    """
+    _from_python(x, params, out)
+
+
+@numba.njit(nogil=True, **OPTIONS)
+def _from_python(x, params, out):
+    predict(x, params, out)
+
+
+# Numba's older way of adding a function: an `overload` would count references to all arrays at every call,
+# which takes longer than a small network, and threads would wait for each other's counts.
+@type_callable(predict)
+def _type_predict(context: Any) -> Any:
+    def typer(x, params, out):
+        check_types(x, params, out)
+        return types.none
+
+    return typer
+
+
+@lower_builtin(predict, types.VarArg(types.Any))
+def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
+    x_type, params_type, out_type = sig.args
+    weights_type, program_type = params_type.types
+    element = out_type.dtype
+    x, out = _memory(context, b, x_type, args[0]), _memory(context, b, out_type, args[2])
+    program = context.make_array(program_type)(context, b, b.extract_value(args[1], 1))
+    program_address = b.ptrtoint(program.data, I64)
+    depth = len(weights_type)
+    room = cgutils.alloca_once(b, ir.ArrayType(I64, (CALL_BYTES + depth * LAYER_BYTES) // 8))
+    table = b.ptrtoint(room, I64)
+    activations = b.add(program_address, I64(ACTIVATIONS))
+    weights = b.extract_value(args[1], 0)
+    fault = _bind_layers(context, b, weights_type, weights, activations, table, x, out)
+    zero = context.get_constant(element, 0.0)
+    integers = [table, program_address, I64(ACTIVATIONS // 8 + depth), fault, *x, *out]
+    signature = types.none(element, *[types.int64] * len(integers))
+    context.compile_internal(b, _checked_run, signature, [zero, *integers])
+    return context.get_dummy_value()
+
+
+def check_types(x: Any, params: Any, out: Any) -> None:
+    """Raise a TypingError that says why the types of a call do not fit together, if they do not."""
+    if not (isinstance(params, types.BaseNamedTuple) and params.instance_class is Params):
+        raise errors.TypingError(f"params must be what fastnet.njit_predict returned, not {params}")
+    weights, program = params.types
+    if (
+        not isinstance(weights, types.BaseTuple)
+        or len(weights) == 0
+        or any(
+            not isinstance(pair, types.BaseTuple) or [getattr(a, "ndim", 0) for a in pair] != [2, 1]
+            for pair in weights
+        )
+    ):
+        raise errors.TypingError(f"weights must be pairs of W (2-d) and b (1-d), not {weights}")
+    element = weights[0][0].dtype
+    arrays = [
+        (f"{name} of layer {i}", a)
+        for i, pair in enumerate(weights)
+        for name, a in zip("Wb", pair, strict=True)
+    ]
+    for name, array in [*arrays, ("x", x), ("out", out)]:
+        if not isinstance(array, types.Array):
+            raise errors.TypingError(f"{name} must be an array of {element}, not {array}")
+        if array.dtype != element:
+            raise errors.TypingError(f"{name} has dtype {array.dtype}, but W of layer 0 has {element}")
+    if x.ndim not in (1, 2) or out.ndim != x.ndim:
+        raise errors.TypingError(f"x and out must both have 1 dimension or 2, not {x.ndim} and {out.ndim}")
+    if not out.mutable:
+        raise errors.TypingError("out is read-only")
+    if element not in (types.float32, types.float64) or program.dtype != numba.from_dtype(
+        program_dtype(as_dtype(element))
+    ):
+        raise errors.TypingError(f"params are for other arrays than those of {element}: {program.dtype}")

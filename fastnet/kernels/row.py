@@ -1,0 +1,189 @@
+"""Few rows of a small network, one at a time: no plan, no tiles, nothing but the sums.
+
+For one row the lanes hold neighbouring outputs. The sums run in the canonical order of ``layer.py``, so that
+the bits are those of every other way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastnet.kernels import vector
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.layer import CHUNK, FAST_WEIGHTS
+from fastnet.kernels.layout import copy_rows
+from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
+from fastnet.kernels.sweep import activate
+from fastnet.kernels.table import (
+    ACTIVATION,
+    BIAS,
+    CALL_BYTES,
+    DEPTH,
+    FAN_IN,
+    FAN_OUT,
+    LAYER_BYTES,
+    OUT,
+    OUT_COL,
+    OUT_ROW,
+    W_COL,
+    W_ROW,
+    X_COL,
+    X_ROW,
+    W,
+    X,
+)
+from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.vector import I64, Vec
+
+#: bytes of a layer's results, of which two lie on the stack
+_BUFFER = 8 * 1024
+_BUFFERS = 2 * _BUFFER
+#: vectors of outputs at a time, widest first: four chains of fused multiply-adds keep the units busy
+_WIDTHS = (4, 2, 1)
+
+
+@intrinsic
+def row_sums(
+    typingctx: Any,
+    zero: Any,
+    a: Any,
+    a_k: Any,
+    w: Any,
+    w_row: Any,
+    bias: Any,
+    c: Any,
+    fan_in: Any,
+    fan_out: Any,
+) -> Any:
+    """C = bias + A W for one row of A, of any stride; the columns of W are contiguous.
+
+    C has room for whole vectors; of W and bias no more is read than there is.
+    """
+    size = itemsize(zero)
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        _, a, a_k, w, w_row, bias, c, fan_in, fan_out = args
+
+        def panel(width: int, first: Any, mask: Any) -> None:
+            at = b.mul(first, I64(size))
+            here = [b.add(at, I64(v * VECTOR_BYTES)) for v in range(width)]
+            start = [_load(b, b.add(bias, offset), mask, size) for offset in here]
+            total = _canonical_sums(b, start, a, a_k, b.add(w, at), w_row, fan_in, mask, size)
+            for vec, offset in zip(total, here, strict=True):
+                vector.store(b, vec.v, b.add(c, offset))
+
+        lanes = VECTOR_BYTES // size
+        first: Any = I64(0)
+        for width in _WIDTHS:
+            step = I64(width * lanes)
+
+            def fits(first: Any, step: Any = step) -> Any:
+                return b.icmp_signed("<=", b.add(first, step), fan_out)
+
+            def body(first: Any, width: int = width, step: Any = step) -> list[Any]:
+                panel(width, first, None)
+                return [b.add(first, step)]
+
+            [first] = _while(b, [first], lambda state: fits(*state), lambda state: body(*state))
+        with b.if_then(b.icmp_signed("<", first, fan_out)):
+            panel(1, first, vector.first_lanes(b, b.sub(fan_out, first), size))
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.int64] * 8), codegen
+
+
+def _load(b: Any, address: Any, mask: Any, size: int) -> Vec:
+    if mask is None:
+        return vector.load_vector(b, address, size)
+    return vector.load_masked(b, address, mask, size)
+
+
+def _canonical_sums(
+    b: Any, start: list[Vec], a: Any, a_k: Any, w: Any, w_row: Any, fan_in: Any, mask: Any, size: int
+) -> list[Vec]:
+    """Chunks of inputs, each a chain: the first from the start, each later one from zero and then added."""
+
+    def chain(start: list[Vec], k: Any, stop: Any) -> list[Vec]:
+        def step(state: list[Any]) -> list[Any]:
+            k, a_now, w_now, *sums = state
+            one = vector.load_splat(b, a_now, size)
+            loaded = [_load(b, b.add(w_now, I64(v * VECTOR_BYTES)), mask, size) for v in range(len(sums))]
+            added = [one.fma(vec, Vec(b, s)).v for vec, s in zip(loaded, sums, strict=True)]
+            return [b.add(k, I64(1)), b.add(a_now, a_k), b.add(w_now, w_row), *added]
+
+        begin = [k, b.add(a, b.mul(k, a_k)), b.add(w, b.mul(k, w_row)), *(vec.v for vec in start)]
+        state = _while(b, begin, lambda state: b.icmp_signed("<", state[0], stop), step)
+        return [Vec(b, value) for value in state[3:]]
+
+    def end_of_chunk(k: Any) -> Any:
+        end = b.add(k, I64(CHUNK))
+        return b.select(b.icmp_signed("<", end, fan_in), end, fan_in)
+
+    def later(state: list[Any]) -> list[Any]:
+        k, *sums = state
+        more = chain([vec.like(0.0) for vec in start], k, end_of_chunk(k))
+        return [b.add(k, I64(CHUNK)), *((Vec(b, s) + m).v for s, m in zip(sums, more, strict=True))]
+
+    first = [vec.v for vec in chain(start, I64(0), end_of_chunk(I64(0)))]
+    state = _while(b, [I64(CHUNK), *first], lambda state: b.icmp_signed("<", state[0], fan_in), later)
+    return [Vec(b, value) for value in state[1:]]
+
+
+def _while(b: ir.IRBuilder, start: list[Any], condition: Any, body: Any) -> list[Any]:
+    """While condition(state): state = body(state). The test comes once before, then behind the body."""
+    before, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
+    b.cbranch(condition(start), loop, done)
+    b.position_at_end(loop)
+    state = [b.phi(value.type) for value in start]
+    following = body(state)
+    end = b.block
+    b.cbranch(condition(following), loop, done)
+    b.position_at_end(done)
+    result = [b.phi(value.type) for value in start]
+    for phi, final, first, later in zip(state, result, start, following, strict=True):
+        for one in (phi, final):
+            one.add_incoming(first, before)
+            one.add_incoming(later, end)
+    return result
+
+
+@kernel
+def is_small(zero, table):
+    """Whether `run_small` takes this network: rows of W contiguous, and short enough for the stack."""
+    size = size_of(zero)
+    small = True
+    for i in range(load_int64(table + DEPTH)):
+        layer = table + CALL_BYTES + i * LAYER_BYTES
+        row_bytes = load_int64(layer + FAN_OUT) * size
+        small = small and row_bytes <= _BUFFER and load_int64(layer + W_COL) == size
+        small = small and load_int64(layer + FAN_IN) * row_bytes <= FAST_WEIGHTS
+    return small
+
+
+@kernel
+def run_small(zero, table, rows):
+    """All rows through all layers."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    depth = load_int64(table + DEPTH)
+    one = stack_bytes(_BUFFERS)
+    for row in range(rows):
+        a, a_k = load_int64(table + X) + row * load_int64(table + X_ROW), load_int64(table + X_COL)
+        here, there = one, one + _BUFFER
+        fan_out = 0
+        for i in range(depth):
+            layer = table + CALL_BYTES + i * LAYER_BYTES
+            fan_out = load_int64(layer + FAN_OUT)
+            row_sums(
+                zero, a, a_k, load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS),
+                here, load_int64(layer + FAN_IN), fan_out,
+            )  # fmt: skip
+            activate(zero, load_int64(layer + ACTIVATION), here, here, (fan_out + lanes - 1) // lanes)
+            a, a_k = here, size
+            here, there = there, here
+        out = load_int64(table + OUT) + row * load_int64(table + OUT_ROW)
+        copy_rows(zero, a, 0, size, 1, fan_out, out, 0, load_int64(table + OUT_COL))
