@@ -3,7 +3,7 @@
 from fastnet._version import __version__
 from fastnet.explain import explain
 from fastnet.guarantees import guarantees
-from fastnet.layers import Affine, AffineSigmoid, Sigmoid
+from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
 from fastnet.network import Sequential, TwoLayerNet
 from fastnet.threads import get_num_threads, set_num_threads
 from fastnet.warmup import warmup
@@ -11,8 +11,11 @@ from fastnet.warmup import warmup
 __all__ = [
     "Affine",
     "AffineSigmoid",
+    "ReLU",
     "Sequential",
     "Sigmoid",
+    "Softmax",
+    "Tanh",
     "TwoLayerNet",
     "__version__",
     "explain",

@@ -9,10 +9,16 @@ import numpy as np
 
 from fastnet import reference
 from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
+from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
 from fastnet.threads import in_pieces
 
-#: activations, by the numbers that the kernels know them by
-IDENTITY, SIGMOID = 0, 1
+#: activation -> its twin in the reference
+TWINS: dict[int, Any] = {
+    SIGMOID: reference.Sigmoid(),
+    TANH: reference.Tanh(),
+    RELU: reference.ReLU(),
+    SOFTMAX: reference.Softmax(),
+}
 #: what the compiled call answers; anything else is a refusal
 DONE, LARGE = 0, 1
 
@@ -68,7 +74,7 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
     pairs : sequence of lists
         ``params``, that is [W, b], of each layer.
     activations : sequence of int
-        What follows each layer: `IDENTITY` or `SIGMOID`.
+        What follows each layer: `IDENTITY` or one of `TWINS`.
     x : array_like
         As the reference takes it.
     out : ndarray, optional
@@ -106,16 +112,16 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
     return out
 
 
-def sigmoid(x: Any, out: Any = None) -> Any:
-    """The logistic function of every element, as `chain` treats its arguments."""
+def activate(activation: int, x: Any, out: Any = None) -> Any:
+    """An activation alone, as `chain` treats its arguments."""
     if out is None and type(x) is np.ndarray and x.dtype in _compiled and x.flags.c_contiguous and x.ndim:
         out = np.empty(x.shape, x.dtype)
-        _compiled[x.dtype].sigmoid(x.reshape(-1), out.reshape(-1))
+        _compiled[x.dtype].activate(x.reshape(-1), out.reshape(-1), activation, x.shape[-1])
         return out
     array = None if isinstance(x, (list, tuple)) else plain_array(x)
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
     if array is None or dtype is None:
-        return _put(_by_reference(reference.Sigmoid(), None, x), out, [x])
+        return _put(_by_reference(TWINS[activation], None, x), out, [x])
     result = np.empty(array.shape, dtype) if out is None else out
     if out is not None:
         check_out(out, array.shape, dtype, [x])
@@ -123,7 +129,8 @@ def sigmoid(x: Any, out: Any = None) -> Any:
     target = _as_rows(result, 1, array.size, dtype)
     if target.strides[1] != target.itemsize or flat.strides[0] != flat.itemsize:
         flat, target = np.ascontiguousarray(flat), np.empty((1, array.size), dtype)
-    kernels(dtype).sigmoid(flat, target.reshape(-1))
+    width = array.shape[-1] if array.ndim else 1
+    kernels(dtype).activate(flat, target.reshape(-1), activation, width)
     if not np.may_share_memory(target, result):
         result[...] = target.reshape(result.shape)
     return result[()] if out is None and array.ndim == 0 else result
@@ -143,7 +150,7 @@ def _layer_by_reference(pair: Any, activation: int, x: Any) -> Any:
     layer = reference.Affine(None, None)
     layer.params = pair
     y = _by_reference(layer, pair, x)
-    return _by_reference(reference.Sigmoid(), None, y) if activation == SIGMOID else y
+    return y if activation == IDENTITY else _by_reference(TWINS[activation], None, y)
 
 
 def _by_reference(layer: Any, pair: Any, x: Any) -> Any:

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from fastnet import fused
 from fastnet.arguments import Holder
-from fastnet.fused import IDENTITY, SIGMOID
+from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
 from fastnet.shortcut import Shortcut, shortcut
 
 
@@ -39,21 +39,10 @@ class Layer(Holder):
         vars(self).update(attributes)
 
 
-class Sigmoid(Layer):
-    """The logistic function of every element, 1 / (1 + exp(-x)).
+class Activation(Layer):
+    """A function without weights: on its own, or taken along by the affine layer before it."""
 
-    Attributes
-    ----------
-    params : list
-        Empty: there is nothing to learn.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnet import Sigmoid
-    >>> Sigmoid().forward(np.array([0.0, np.inf, -np.inf]))
-    array([0.5, 1. , 0. ])
-    """
+    _activation = IDENTITY
 
     def __init__(self) -> None:
         super().__init__([])
@@ -72,7 +61,7 @@ class Sigmoid(Layer):
         Returns
         -------
         ndarray
-            Of x's shape, never outside [0, 1]; NaN where x is NaN.
+            Of x's shape; NaN where x is NaN.
 
         Raises
         ------
@@ -81,7 +70,91 @@ class Sigmoid(Layer):
         TypeError
             If `out` is no array of the result's dtype, or x is nothing that NumPy can compute with.
         """
-        return fused.sigmoid(x, out)
+        return fused.activate(self._activation, x, out)
+
+
+class Sigmoid(Activation):
+    """The logistic function of every element, 1 / (1 + exp(-x)), never outside [0, 1].
+
+    Attributes
+    ----------
+    params : list
+        Empty: there is nothing to learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import Sigmoid
+    >>> Sigmoid().forward(np.array([0.0, np.inf, -np.inf]))
+    array([0.5, 1. , 0. ])
+    """
+
+    _activation = SIGMOID
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent of every element, never outside [-1, 1].
+
+    Attributes
+    ----------
+    params : list
+        Empty: there is nothing to learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import Tanh
+    >>> Tanh().forward(np.array([0.0, np.inf, -np.inf]))
+    array([ 0.,  1., -1.])
+    """
+
+    _activation = TANH
+
+
+class ReLU(Activation):
+    """The larger of every element and 0.
+
+    Attributes
+    ----------
+    params : list
+        Empty: there is nothing to learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import ReLU
+    >>> ReLU().forward(np.array([2.5, -1.0, np.nan]))
+    array([2.5, 0. , nan])
+    """
+
+    _activation = RELU
+
+
+class Softmax(Activation):
+    """exp(x) / sum(exp(x)) over the last axis: rows of positive numbers with sum 1.
+
+    The largest element is subtracted first, so nothing overflows. A row with NaN or +inf in it, or with
+    nothing but -inf, is NaN throughout.
+
+    Attributes
+    ----------
+    params : list
+        Empty: there is nothing to learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import Softmax
+    >>> Softmax().forward(np.array([[1.0, 1.0], [1000.0, -np.inf]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+
+    _activation = SOFTMAX
+
+
+#: layers that an Affine before them takes along
+ACTIVATIONS = (Sigmoid, Tanh, ReLU, Softmax)
 
 
 class Affine(Layer):

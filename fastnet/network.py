@@ -10,8 +10,8 @@ from numpy import empty, ndarray
 
 from fastnet import fused, reference
 from fastnet.arguments import check_out
-from fastnet.fused import IDENTITY, SIGMOID
-from fastnet.layers import Affine, AffineSigmoid, Sigmoid
+from fastnet.kernels.table import IDENTITY, SIGMOID
+from fastnet.layers import ACTIVATIONS, Affine, AffineSigmoid, Sigmoid
 from fastnet.shortcut import Shortcut, shortcut
 
 
@@ -21,12 +21,12 @@ def _is_own(layer: Any, *classes: type) -> bool:
 
 
 def fused_steps(layers: list[Any]) -> list[tuple[Any, int]]:
-    """Fusable layers as (affine layer, its activation): an Affine takes a Sigmoid behind it along."""
+    """Fusable layers as (affine layer, its activation): an Affine takes the activation behind it along."""
     steps: list[tuple[Any, int]] = []
     may_take = False
     for layer in layers:
-        if may_take and _is_own(layer, Sigmoid):
-            steps[-1] = (steps[-1][0], SIGMOID)
+        if may_take and _is_own(layer, *ACTIVATIONS):
+            steps[-1] = (steps[-1][0], layer._activation)
             may_take = False
         elif _is_own(layer, Affine, AffineSigmoid):
             may_take = type(layer) is Affine
@@ -53,7 +53,7 @@ class Sequential:
     Parameters
     ----------
     layers : iterable of layers
-        Anything with a method ``forward(x)``. Affine layers and the sigmoids behind them run fused, in
+        Anything with a method ``forward(x)``. Affine layers and the activations behind them run fused, in
         one compiled call; other layers are called as they are.
 
     Attributes
@@ -143,7 +143,7 @@ class Sequential:
             if steps:
                 pairs, activations = [layer.params for layer, _ in steps], [act for _, act in steps]
                 result = fused.chain(pairs, activations, result, target)
-            elif _is_own(run[0], Sigmoid):
+            elif _is_own(run[0], *ACTIVATIONS):
                 result = run[0].forward(result, target)
             else:
                 result = run[0].forward(result)

@@ -22,6 +22,39 @@ class Sigmoid:
         return 1 / (1 + np.exp(-x))
 
 
+class Tanh:
+    """The hyperbolic tangent of every element."""
+
+    def __init__(self) -> None:
+        self.params: list[Any] = []
+
+    def forward(self, x: Any) -> Any:
+        return np.tanh(x)
+
+
+class ReLU:
+    """The larger of every element and 0."""
+
+    def __init__(self) -> None:
+        self.params: list[Any] = []
+
+    def forward(self, x: Any) -> Any:
+        return np.maximum(x, 0)
+
+
+class Softmax:
+    """``exp(x) / sum(exp(x))`` over the last axis, with the largest element subtracted from all first."""
+
+    def __init__(self) -> None:
+        self.params: list[Any] = []
+
+    def forward(self, x: Any) -> Any:
+        x = np.multiply(x, 1.0)  # unsigned integers would wrap around
+        largest = np.max(x, axis=-1, keepdims=True) if x.size else 0.0
+        e = np.exp(x - largest)
+        return e / np.sum(e, axis=-1, keepdims=True)
+
+
 class Affine:
     """``x @ W + b``, with W of shape (fan_in, fan_out) and b of shape (fan_out,)."""
 

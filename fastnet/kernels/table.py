@@ -8,3 +8,6 @@ W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
 CALL_BYTES = 72
 LAYER_BYTES = 56
 PROGRAM_HEAD = 16
+
+#: what may follow a layer, by number: the field ACTIVATION
+IDENTITY, SIGMOID, TANH, RELU, SOFTMAX = range(5)
