@@ -142,7 +142,7 @@ def compile_run(element: Any, digest: str, cache: bool) -> Any:
 
 
 def compile_large(element: Any, digest: str, cache: bool) -> Any:
-    """The rest, in a function of its own for the sake of its stack: what is too large for that needs scratch."""
+    """The rest, in a function of its own for the sake of its stack; what that does not hold needs scratch."""
 
     @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
     def run_large(zero, table, batch, scratch):
@@ -257,6 +257,11 @@ def _checked_run(
     out, out_rows, out_columns, out_row, out_col, out_first, out_end,
 ):  # fmt: skip
     """What `predict` does once arrays have become integers, compiled into every caller."""
+    if held != length:
+        raise ValueError(
+            "params are for another number of layers (theirs, that of the weights)",
+            held - ACTIVATIONS // 8, length - ACTIVATIONS // 8,
+        )  # fmt: skip
     depth = length - ACTIVATIONS // 8
     fan_out = load_int64(table + CALL_BYTES + (depth - 1) * LAYER_BYTES + FAN_OUT)
     if fault > 0:
@@ -356,7 +361,8 @@ def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
     weights = b.extract_value(args[1], 0)
     fault = _bind_layers(context, b, weights_type, weights, activations, table, x, out)
     zero = context.get_constant(element, 0.0)
-    integers = [table, program_address, I64(ACTIVATIONS // 8 + depth), fault, *x, *out]
+    held = b.extract_value(program.shape, 0)
+    integers = [table, program_address, held, I64(ACTIVATIONS // 8 + depth), fault, *x, *out]
     signature = types.none(element, *[types.int64] * len(integers))
     context.compile_internal(b, _checked_run, signature, [zero, *integers])
     return context.get_dummy_value()

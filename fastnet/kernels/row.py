@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
+from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import CHUNK, FAST_WEIGHTS
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
-from fastnet.kernels.sweep import activate
+from fastnet.kernels.softmax import softmax_rows
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -29,6 +29,7 @@ from fastnet.kernels.table import (
     OUT,
     OUT_COL,
     OUT_ROW,
+    SOFTMAX,
     W_COL,
     W_ROW,
     X_COL,
@@ -37,7 +38,7 @@ from fastnet.kernels.table import (
     X,
 )
 from fastnet.kernels.target import VECTOR_BYTES
-from fastnet.kernels.vector import I64, Vec
+from fastnet.kernels.vector import I64, Vec, repeat
 
 #: bytes of a layer's results, of which two lie on the stack
 _BUFFER = 8 * 1024
@@ -77,20 +78,17 @@ def row_sums(
                 vector.store(b, vec.v, b.add(c, offset))
 
         lanes = VECTOR_BYTES // size
-        first: Any = I64(0)
+        done: Any = I64(0)
         for width in _WIDTHS:
-            step = I64(width * lanes)
+            columns = width * lanes
 
-            def fits(first: Any, step: Any = step) -> Any:
-                return b.icmp_signed("<=", b.add(first, step), fan_out)
-
-            def body(first: Any, width: int = width, step: Any = step) -> list[Any]:
+            def body(first: Any, _: Any, width: int = width) -> tuple[()]:
                 panel(width, first, None)
-                return [b.add(first, step)]
+                return ()
 
-            [first] = _while(b, [first], lambda state: fits(*state), lambda state: body(*state))
-        with b.if_then(b.icmp_signed("<", first, fan_out)):
-            panel(1, first, vector.first_lanes(b, b.sub(fan_out, first), size))
+            done, _ = repeat(b, b.sub(fan_out, I64(columns - 1)), columns, (), body, done)
+        with b.if_then(b.icmp_signed("<", done, fan_out)):
+            panel(1, done, vector.first_lanes(b, b.sub(fan_out, done), size))
         return context.get_dummy_value()
 
     return types.void(zero, *[types.int64] * 8), codegen
@@ -107,48 +105,21 @@ def _canonical_sums(
 ) -> list[Vec]:
     """Chunks of inputs, each a chain: the first from the start, each later one from zero and then added."""
 
-    def chain(start: list[Vec], k: Any, stop: Any) -> list[Vec]:
-        def step(state: list[Any]) -> list[Any]:
-            k, a_now, w_now, *sums = state
-            one = vector.load_splat(b, a_now, size)
-            loaded = [_load(b, b.add(w_now, I64(v * VECTOR_BYTES)), mask, size) for v in range(len(sums))]
-            added = [one.fma(vec, Vec(b, s)).v for vec, s in zip(loaded, sums, strict=True)]
-            return [b.add(k, I64(1)), b.add(a_now, a_k), b.add(w_now, w_row), *added]
+    def add_input(k: Any, sums: list[Vec]) -> list[Vec]:
+        one, row = vector.load_splat(b, b.add(a, b.mul(k, a_k)), size), b.add(w, b.mul(k, w_row))
+        loaded = [_load(b, b.add(row, I64(v * VECTOR_BYTES)), mask, size) for v in range(len(sums))]
+        return [one.fma(vec, total) for vec, total in zip(loaded, sums, strict=True)]
 
-        begin = [k, b.add(a, b.mul(k, a_k)), b.add(w, b.mul(k, w_row)), *(vec.v for vec in start)]
-        state = _while(b, begin, lambda state: b.icmp_signed("<", state[0], stop), step)
-        return [Vec(b, value) for value in state[3:]]
-
-    def end_of_chunk(k: Any) -> Any:
+    def chain(start: list[Vec], k: Any) -> list[Vec]:
         end = b.add(k, I64(CHUNK))
-        return b.select(b.icmp_signed("<", end, fan_in), end, fan_in)
+        end = b.select(b.icmp_signed("<", end, fan_in), end, fan_in)
+        return repeat(b, end, 1, start, add_input, k)[1]
 
-    def later(state: list[Any]) -> list[Any]:
-        k, *sums = state
-        more = chain([vec.like(0.0) for vec in start], k, end_of_chunk(k))
-        return [b.add(k, I64(CHUNK)), *((Vec(b, s) + m).v for s, m in zip(sums, more, strict=True))]
+    def add_chunk(k: Any, sums: list[Vec]) -> list[Vec]:
+        later = chain([vec.like(0.0) for vec in sums], k)
+        return [total + more for total, more in zip(sums, later, strict=True)]
 
-    first = [vec.v for vec in chain(start, I64(0), end_of_chunk(I64(0)))]
-    state = _while(b, [I64(CHUNK), *first], lambda state: b.icmp_signed("<", state[0], fan_in), later)
-    return [Vec(b, value) for value in state[1:]]
-
-
-def _while(b: ir.IRBuilder, start: list[Any], condition: Any, body: Any) -> list[Any]:
-    """While condition(state): state = body(state). The test comes once before, then behind the body."""
-    before, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
-    b.cbranch(condition(start), loop, done)
-    b.position_at_end(loop)
-    state = [b.phi(value.type) for value in start]
-    following = body(state)
-    end = b.block
-    b.cbranch(condition(following), loop, done)
-    b.position_at_end(done)
-    result = [b.phi(value.type) for value in start]
-    for phi, final, first, later in zip(state, result, start, following, strict=True):
-        for one in (phi, final):
-            one.add_incoming(first, before)
-            one.add_incoming(later, end)
-    return result
+    return repeat(b, fan_in, CHUNK, chain(start, I64(0)), add_chunk, I64(CHUNK))[1]
 
 
 @kernel
@@ -182,7 +153,11 @@ def run_small(zero, table, rows):
                 zero, a, a_k, load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS),
                 here, load_int64(layer + FAN_IN), fan_out,
             )  # fmt: skip
-            activate(zero, load_int64(layer + ACTIVATION), here, here, (fan_out + lanes - 1) // lanes)
+            activation = load_int64(layer + ACTIVATION)
+            if activation == SOFTMAX:
+                softmax_rows(zero, here, 0, here, 0, 1, fan_out)
+            else:
+                activate(zero, activation, here, here, (fan_out + lanes - 1) // lanes)
             a, a_k = here, size
             here, there = there, here
         out = load_int64(table + OUT) + row * load_int64(table + OUT_ROW)
