@@ -252,14 +252,15 @@ def _bind_layers(
     return fault
 
 
+@kernel
 def _checked_run(
     zero, table, program, held, length, fault, x, rows, columns, x_row, x_col, x_first, x_end,
     out, out_rows, out_columns, out_row, out_col, out_first, out_end,
 ):  # fmt: skip
-    """What `predict` does once arrays have become integers, compiled into every caller."""
+    """What `predict` does once arrays have become integers."""
     if held != length:
         raise ValueError(
-            "params are for another number of layers (theirs, that of the weights)",
+            "params are for another number of layers: theirs, that of the weights",
             held - ACTIVATIONS // 8, length - ACTIVATIONS // 8,
         )  # fmt: skip
     depth = length - ACTIVATIONS // 8
@@ -267,15 +268,15 @@ def _checked_run(
     if fault > 0:
         layer = table + CALL_BYTES + (fault - 1) * LAYER_BYTES
         raise ValueError(
-            "W, b and the width of what comes in do not fit together, or b is not contiguous "
-            "(number of the layer, rows and columns of W, width of x)",
+            "W, b and what comes in do not fit together, or b is not contiguous: "
+            "number of the layer, rows and columns of W, width of x",
             fault - 1, load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), columns,
         )  # fmt: skip
     if fault < 0:
-        raise ValueError("out overlaps the weights of a layer (its number)", -1 - fault)
+        raise ValueError("out overlaps the weights of a layer: its number", -1 - fault)
     if out_rows != rows or out_columns != fan_out:
         raise ValueError(
-            "out has another shape than the result (its rows and columns, those of the result)",
+            "out has another shape than the result: its rows and columns, those of the result",
             out_rows, out_columns, rows, fan_out,
         )  # fmt: skip
     if x_first < out_end and out_first < x_end:
@@ -363,8 +364,12 @@ def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
     zero = context.get_constant(element, 0.0)
     held = b.extract_value(program.shape, 0)
     integers = [table, program_address, held, I64(ACTIVATIONS // 8 + depth), fault, *x, *out]
-    signature = types.none(element, *[types.int64] * len(integers))
-    context.compile_internal(b, _checked_run, signature, [zero, *integers])
+    run_type = types.Dispatcher(_checked_run)
+    argument_types = (element, *[types.int64] * len(integers))
+    signature = context.typing_context.resolve_function_type(run_type, argument_types, {})
+    run = context.get_function(run_type, signature)
+    context.add_linking_libs(getattr(run, "libs", ()))
+    run(b, [zero, *integers])
     return context.get_dummy_value()
 
 
