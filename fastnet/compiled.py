@@ -29,7 +29,7 @@ def njit_predict(model: Any) -> tuple[Callable[..., None], Any]:
 
     The weights are arguments: nothing is compiled again for other arrays of the same kind, and an edit in
     place is seen by the next call. An array put in the place of another (``layer.params[0] = W``) is not
-    among `params`: call `njit_predict` again, or say ``params._replace(weights=...)``.
+    among `params`: call `njit_predict` again, or say ``params.with_arrays([W1, b1, W2, b2])``.
 
     Parameters
     ----------
@@ -45,8 +45,9 @@ def njit_predict(model: Any) -> tuple[Callable[..., None], Any]:
         for all networks. Shapes that do not fit, or an `out` that overlaps x or weights, are a ValueError
         before anything is read or written; wrong types a numba.TypingError when the caller is compiled.
     params : Params
-        A named tuple of ``weights``, pairs (W, b), and ``program``. Pass it to the compiled function as
-        an argument; as a global variable it is refused, as its addresses would be frozen into the code.
+        A tuple of the arrays W1, b1, W2, b2, ... and, last, of the program that tells compiled code what to
+        do with them. Pass it to the compiled function as an argument; as a global variable it is refused,
+        as its contents would be frozen into the code. It may be pickled.
 
     Raises
     ------
@@ -76,7 +77,8 @@ def njit_predict(model: Any) -> tuple[Callable[..., None], Any]:
     chain = _chain_of(model)
     from fastnet.kernels import inline
 
-    return inline.predict, inline.make_params(chain.weights, chain.activations)
+    arrays = [array for pair in chain.weights for array in pair]
+    return inline.predict, inline.make_params(arrays, chain.activations)
 
 
 #: form -> signature in C; T is float or double, as the weights are

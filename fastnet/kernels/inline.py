@@ -6,7 +6,7 @@ by address. The addresses come with the weights, as data: code kept in a cache f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -59,29 +59,32 @@ STACK_SCRATCH = 128 * 1024
 _DIGEST = source_digest()
 
 
-class Params(NamedTuple):
-    """Weights and what to do with them: an argument of compiled functions, which must not outlive the arrays.
+class Params(tuple[np.ndarray[Any, Any], ...]):
+    """The arrays W, b, W, b, ... of a network, and last what to do with them: its program.
 
-    ``weights`` is a tuple of pairs (W, b); ``params._replace(weights=...)`` is the same network with others.
+    To Numba it is a tuple, flat because ``prange`` takes no other.
     """
 
-    weights: tuple[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], ...]
-    program: np.ndarray[Any, Any]
+    __slots__ = ()
+
+    def with_arrays(self, arrays: Iterable[np.ndarray[Any, Any]]) -> Params:
+        """The same network with other arrays: W, b, W, b, ... of float32 or float64, as those here.
+
+        Shapes are checked when it runs; nothing is compiled again for arrays of the same types.
+        """
+        return Params((*arrays, self[-1]))
 
     def __reduce__(self) -> Any:
         # addresses hold for this process: another one looks up its own
-        activations = tuple(int(a) for a in self.program.view(np.int64)[ACTIVATIONS // 8 :])
-        return make_params, (self.weights, activations)
+        program = self[-1].view(np.int64)
+        return make_params, (self[:-1], tuple(program[ACTIVATIONS // 8 :].tolist()))
 
 
 @typeof_impl.register(Params)
 def _typeof_params(value: Params, context: Any) -> Any:
     if context.purpose is Purpose.constant:
         raise TypeError("the params of a network are no constant: pass them to the compiled function")
-    parts = [typeof_impl(part, context) for part in value]
-    if any(part is None for part in parts):
-        return None
-    return types.NamedTuple(parts, Params)
+    return typeof_impl.dispatch(tuple)(tuple(value), context)
 
 
 def program_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -93,12 +96,11 @@ def program_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype([(f"fastnet_{dtype.name}_{_DIGEST}", np.int64)])
 
 
-def make_params(weights: Any, activations: tuple[int, ...]) -> Params:
+def make_params(arrays: Sequence[np.ndarray[Any, Any]], activations: Sequence[int]) -> Params:
     """Params for arrays that have been checked, with this process's kernels."""
-    weights = tuple((W, b) for W, b in weights)
-    dtype = weights[0][0].dtype
+    dtype = arrays[0].dtype
     program = np.array([*kernel_addresses(dtype), *activations], np.int64)
-    return Params(weights, program.view(program_dtype(dtype)))
+    return Params((*arrays, program.view(program_dtype(dtype))))
 
 
 _compiled: dict[Any, tuple[Any, ...]] = {}
@@ -212,20 +214,27 @@ def _memory(context: Any, b: Any, ty: Any, value: Any) -> _Memory:
 
 
 def _bind_layers(
-    context: Any, b: Any, pairs: Any, weights: Any, activations: Any, table: Any, x: _Memory, out: _Memory
+    context: Any,
+    b: Any,
+    params_type: Any,
+    params: Any,
+    activations: Any,
+    table: Any,
+    x: _Memory,
+    out: _Memory,
 ) -> Any:
     """Write all layers into the table.
 
     Returns 0, or i for the i-th layer, counted from 1, if its arrays do not fit, or -i if they share memory
     with out.
     """
+    size = params_type[0].dtype.bitwidth // 8
     fault: Any = I64(0)
     width = x.columns
-    for i, (w_type, bias_type) in enumerate(pairs):
-        size = w_type.dtype.bitwidth // 8
-        pair = b.extract_value(weights, i)
-        w = _memory(context, b, w_type, b.extract_value(pair, 0))
-        bias = _memory(context, b, bias_type, b.extract_value(pair, 1))
+    for i in range(_depth(params_type)):
+        w, bias = (
+            _memory(context, b, params_type[j], b.extract_value(params, j)) for j in (2 * i, 2 * i + 1)
+        )
         single = b.icmp_signed("<=", w.columns, I64(1))  # the strides of one column say nothing
         strided = b.and_(b.icmp_signed("!=", bias.column, I64(size)), b.not_(single))
         misfit = b.or_(b.icmp_signed("!=", w.rows, width), b.icmp_signed("!=", bias.columns, w.columns))
@@ -350,17 +359,15 @@ def _type_predict(context: Any) -> Any:
 @lower_builtin(predict, types.VarArg(types.Any))
 def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
     x_type, params_type, out_type = sig.args
-    weights_type, program_type = params_type.types
     element = out_type.dtype
     x, out = _memory(context, b, x_type, args[0]), _memory(context, b, out_type, args[2])
-    program = context.make_array(program_type)(context, b, b.extract_value(args[1], 1))
+    program = context.make_array(params_type[-1])(context, b, b.extract_value(args[1], len(params_type) - 1))
     program_address = b.ptrtoint(program.data, I64)
-    depth = len(weights_type)
+    depth = _depth(params_type)
     room = cgutils.alloca_once(b, ir.ArrayType(I64, (CALL_BYTES + depth * LAYER_BYTES) // 8))
     table = b.ptrtoint(room, I64)
     activations = b.add(program_address, I64(ACTIVATIONS))
-    weights = b.extract_value(args[1], 0)
-    fault = _bind_layers(context, b, weights_type, weights, activations, table, x, out)
+    fault = _bind_layers(context, b, params_type, args[1], activations, table, x, out)
     zero = context.get_constant(element, 0.0)
     held = b.extract_value(program.shape, 0)
     integers = [table, program_address, held, I64(ACTIVATIONS // 8 + depth), fault, *x, *out]
@@ -373,36 +380,30 @@ def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
+def _depth(params_type: Any) -> int:
+    return (len(params_type) - 1) // 2
+
+
 def check_types(x: Any, params: Any, out: Any) -> None:
     """Raise a TypingError that says why the types of a call do not fit together, if they do not."""
-    if not (isinstance(params, types.BaseNamedTuple) and params.instance_class is Params):
+    if not isinstance(params, types.BaseTuple) or len(params) < 3 or len(params) % 2 == 0:
         raise errors.TypingError(f"params must be what fastnet.njit_predict returned, not {params}")
-    weights, program = params.types
-    if (
-        not isinstance(weights, types.BaseTuple)
-        or len(weights) == 0
-        or any(
-            not isinstance(pair, types.BaseTuple) or [getattr(a, "ndim", 0) for a in pair] != [2, 1]
-            for pair in weights
-        )
-    ):
-        raise errors.TypingError(f"weights must be pairs of W (2-d) and b (1-d), not {weights}")
-    element = weights[0][0].dtype
-    arrays = [
-        (f"{name} of layer {i}", a)
-        for i, pair in enumerate(weights)
-        for name, a in zip("Wb", pair, strict=True)
-    ]
-    for name, array in [*arrays, ("x", x), ("out", out)]:
+    *arrays, program = params
+    names = [f"{name} of layer {i}" for i in range(len(arrays) // 2) for name in "Wb"]
+    element = getattr(arrays[0], "dtype", None)
+    for name, array in [*zip(names, arrays, strict=True), ("x", x), ("out", out)]:
         if not isinstance(array, types.Array):
             raise errors.TypingError(f"{name} must be an array of {element}, not {array}")
         if array.dtype != element:
             raise errors.TypingError(f"{name} has dtype {array.dtype}, but W of layer 0 has {element}")
+    for i, (name, array) in enumerate(zip(names, arrays, strict=True)):
+        if array.ndim != 2 - i % 2:
+            raise errors.TypingError(f"{name} must have {2 - i % 2} dimension(s), not {array.ndim}")
     if x.ndim not in (1, 2) or out.ndim != x.ndim:
         raise errors.TypingError(f"x and out must both have 1 dimension or 2, not {x.ndim} and {out.ndim}")
     if not out.mutable:
         raise errors.TypingError("out is read-only")
-    if element not in (types.float32, types.float64) or program.dtype != numba.from_dtype(
-        program_dtype(as_dtype(element))
-    ):
-        raise errors.TypingError(f"params are for other arrays than those of {element}: {program.dtype}")
+    if element not in (types.float32, types.float64):
+        raise errors.TypingError(f"weights must be of float32 or float64, not {element}")
+    if getattr(program, "dtype", None) != numba.from_dtype(program_dtype(as_dtype(element))):
+        raise errors.TypingError(f"params are not for {element} and this version of fastnet: {program}")
