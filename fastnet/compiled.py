@@ -124,7 +124,7 @@ class CFunction:
             If SciPy is not installed.
         """
         try:
-            from scipy import LowLevelCallable
+            from scipy import LowLevelCallable  # type: ignore[import-untyped,unused-ignore]
         except ImportError as error:
             raise ImportError('LowLevelCallable is part of SciPy: python -m pip install "scipy"') from error
         return LowLevelCallable(self.ctypes, self.user_data)

@@ -19,7 +19,7 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, peers, startup, table, threads
+from benchmarks import common, control, kernels, memory, network, njit, peers, startup, table, threads
 from fastnet import reference
 from fastnet.timing import Timing
 
@@ -105,6 +105,7 @@ def test_the_suites_are_found():
         memory.Memory,
         network.OneRowOverhead,
         network.Predict,
+        njit.InNjit,
         startup.Startup,
         threads.Threads,
     ]
