@@ -75,10 +75,10 @@ def njit_predict(model: Any) -> tuple[Callable[..., None], Any]:
     True
     """
     chain = _chain_of(model)
-    from fastnet.kernels import inline
+    from fastnet.kernels import inline, params
 
     arrays = [array for pair in chain.weights for array in pair]
-    return inline.predict, inline.make_params(arrays, chain.activations)
+    return inline.predict, params.make_params(arrays, chain.activations)
 
 
 #: form -> signature in C; T is float or double, as the weights are

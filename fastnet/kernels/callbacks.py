@@ -14,9 +14,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.inline import kernel_addresses, with_cache_if_possible
 from fastnet.kernels.jit import OPTIONS, kernel, source_digest
 from fastnet.kernels.primitives import call, itemsize, load_int64, size_of, stack_bytes, store_int64
+from fastnet.kernels.program import kernel_addresses, with_cache_if_possible
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,

@@ -6,26 +6,21 @@ by address. The addresses come with the weights, as data: code kept in a cache f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, errors
-from numba.core.typing.typeof import Purpose
-from numba.extending import lower_builtin, type_callable, typeof_impl
-from numba.np.numpy_support import as_dtype
+from numba.core import cgutils
+from numba.extending import lower_builtin, type_callable
 
 from fastnet.kernels import vector
-from fastnet.kernels.entry import entries
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.layout import CACHE_LINE
-from fastnet.kernels.network import run_rows, scratch_bytes
-from fastnet.kernels.plan import plan
-from fastnet.kernels.primitives import call, load_int64, size_of, stack_bytes, store_int64
-from fastnet.kernels.row import is_small, run_small
+from fastnet.kernels.params import check_types, depth_of
+from fastnet.kernels.primitives import call, load_int64, size_of, store_int64
+from fastnet.kernels.program import ACTIVATIONS, RUN, RUN_BLOCKS, RUN_LARGE, RUN_SWEEP
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -46,140 +41,7 @@ from fastnet.kernels.table import (
     W,
     X,
 )
-from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I64
-
-#: what a program holds: the addresses of kernels, then the activation of each layer
-RUN, RUN_LARGE, RUN_BLOCKS, RUN_SWEEP, ACTIVATIONS = range(0, 40, 8)
-#: rows that are quicker one by one than together
-FEW_ROWS = 3
-#: stack that larger calls take for scratch
-STACK_SCRATCH = 128 * 1024
-
-_DIGEST = source_digest()
-
-
-class Params(tuple[np.ndarray[Any, Any], ...]):
-    """The arrays W, b, W, b, ... of a network, and last what to do with them: its program.
-
-    To Numba it is a tuple, flat because ``prange`` takes no other.
-    """
-
-    __slots__ = ()
-
-    def with_arrays(self, arrays: Iterable[np.ndarray[Any, Any]]) -> Params:
-        """The same network with other arrays: W, b, W, b, ... of float32 or float64, as those here.
-
-        Shapes are checked when it runs; nothing is compiled again for arrays of the same types.
-        """
-        return Params((*arrays, self[-1]))
-
-    def __reduce__(self) -> Any:
-        # addresses hold for this process: another one looks up its own
-        program = self[-1].view(np.int64)
-        return make_params, (self[:-1], tuple(program[ACTIVATIONS // 8 :].tolist()))
-
-
-@typeof_impl.register(Params)
-def _typeof_params(value: Params, context: Any) -> Any:
-    if context.purpose is Purpose.constant:
-        raise TypeError("the params of a network are no constant: pass them to the compiled function")
-    return typeof_impl.dispatch(tuple)(tuple(value), context)
-
-
-def program_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """64-bit integers, of a type that tells element types and versions of the kernels apart.
-
-    Code that a user keeps in Numba's cache is looked up by the types of its arguments: with the digest among
-    them, code that was compiled against other kernels is not found.
-    """
-    return np.dtype([(f"fastnet_{dtype.name}_{_DIGEST}", np.int64)])
-
-
-def make_params(arrays: Sequence[np.ndarray[Any, Any]], activations: Sequence[int]) -> Params:
-    """Params for arrays that have been checked, with this process's kernels."""
-    dtype = arrays[0].dtype
-    program = np.array([*kernel_addresses(dtype), *activations], np.int64)
-    return Params((*arrays, program.view(program_dtype(dtype))))
-
-
-_compiled: dict[Any, tuple[Any, ...]] = {}
-
-
-def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
-    """Addresses for a program, in its order; compiled or loaded from the cache by the first call."""
-    others = entries(dtype).kernels
-    element = numba.from_dtype(dtype)
-    if dtype not in _compiled:
-        _compiled[dtype] = with_cache_if_possible(
-            lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
-        )
-    sweep_tiles, run_blocks = others
-    return [f.address for f in (*_compiled[dtype], run_blocks, sweep_tiles)]
-
-
-def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
-    """compile(True), or, where there is no place for a cache or it is unreadable, compile(False)."""
-    try:
-        return compile(True)
-    except Exception:  # a real defect comes up again; `entries` has warned of a cache that does not work
-        return compile(False)
-
-
-# -- behind the addresses
-
-
-def compile_run(element: Any, digest: str, cache: bool) -> Any:
-    """What user code calls: 0 if done, else the bytes of scratch that RUN_LARGE needs to do it."""
-
-    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
-    def run(zero, table, batch, large):
-        digest  # noqa: B018
-        if batch <= FEW_ROWS and is_small(zero, table):
-            run_small(zero, table, batch)
-            return 0
-        return call(zero, large, (table, batch, 0))
-
-    return run
-
-
-def compile_large(element: Any, digest: str, cache: bool) -> Any:
-    """The rest, in a function of its own for the sake of its stack; what that does not hold needs scratch."""
-
-    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
-    def run_large(zero, table, batch, scratch):
-        digest  # noqa: B018
-        by_samples, block, needed = _fitting(zero, table, batch)
-        if needed <= STACK_SCRATCH:
-            run_rows(zero, table, 0, batch, by_samples, block, stack_bytes(STACK_SCRATCH))
-            return 0
-        if scratch == 0:
-            return needed
-        run_rows(zero, table, 0, batch, by_samples, block, scratch)
-        return 0
-
-    return run_large
-
-
-@kernel
-def _fitting(zero, table, batch):
-    """(samples in lanes?, rows of a block, scratch): as planned, or with smaller blocks if that fits."""
-    planned, rows = plan(zero, table, batch)
-    rows = min(rows, max(batch, 1))
-    lanes = VECTOR_BYTES // size_of(zero)
-    for by_samples in (planned, 1 - planned):
-        least = lanes if by_samples else 1
-        block = max(rows, least)
-        needed = scratch_bytes(zero, table, by_samples, block)
-        while needed > STACK_SCRATCH and block > least:
-            block = max(block // 2, least)
-            needed = scratch_bytes(zero, table, by_samples, block)
-        if needed <= STACK_SCRATCH:
-            return by_samples, block, needed
-    return planned, rows, scratch_bytes(zero, table, planned, rows)
-
-
-# -- inside user code
 
 
 class _Memory(NamedTuple):
@@ -231,7 +93,7 @@ def _bind_layers(
     size = params_type[0].dtype.bitwidth // 8
     fault: Any = I64(0)
     width = x.columns
-    for i in range(_depth(params_type)):
+    for i in range(depth_of(params_type)):
         w, bias = (
             _memory(context, b, params_type[j], b.extract_value(params, j)) for j in (2 * i, 2 * i + 1)
         )
@@ -363,7 +225,7 @@ def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
     x, out = _memory(context, b, x_type, args[0]), _memory(context, b, out_type, args[2])
     program = context.make_array(params_type[-1])(context, b, b.extract_value(args[1], len(params_type) - 1))
     program_address = b.ptrtoint(program.data, I64)
-    depth = _depth(params_type)
+    depth = depth_of(params_type)
     room = cgutils.alloca_once(b, ir.ArrayType(I64, (CALL_BYTES + depth * LAYER_BYTES) // 8))
     table = b.ptrtoint(room, I64)
     activations = b.add(program_address, I64(ACTIVATIONS))
@@ -378,32 +240,3 @@ def _lower_predict(context: Any, b: Any, sig: Any, args: Any) -> Any:
     context.add_linking_libs(getattr(run, "libs", ()))
     run(b, [zero, *integers])
     return context.get_dummy_value()
-
-
-def _depth(params_type: Any) -> int:
-    return (len(params_type) - 1) // 2
-
-
-def check_types(x: Any, params: Any, out: Any) -> None:
-    """Raise a TypingError that says why the types of a call do not fit together, if they do not."""
-    if not isinstance(params, types.BaseTuple) or len(params) < 3 or len(params) % 2 == 0:
-        raise errors.TypingError(f"params must be what fastnet.njit_predict returned, not {params}")
-    *arrays, program = params
-    names = [f"{name} of layer {i}" for i in range(len(arrays) // 2) for name in "Wb"]
-    element = getattr(arrays[0], "dtype", None)
-    for name, array in [*zip(names, arrays, strict=True), ("x", x), ("out", out)]:
-        if not isinstance(array, types.Array):
-            raise errors.TypingError(f"{name} must be an array of {element}, not {array}")
-        if array.dtype != element:
-            raise errors.TypingError(f"{name} has dtype {array.dtype}, but W of layer 0 has {element}")
-    for i, (name, array) in enumerate(zip(names, arrays, strict=True)):
-        if array.ndim != 2 - i % 2:
-            raise errors.TypingError(f"{name} must have {2 - i % 2} dimension(s), not {array.ndim}")
-    if x.ndim not in (1, 2) or out.ndim != x.ndim:
-        raise errors.TypingError(f"x and out must both have 1 dimension or 2, not {x.ndim} and {out.ndim}")
-    if not out.mutable:
-        raise errors.TypingError("out is read-only")
-    if element not in (types.float32, types.float64):
-        raise errors.TypingError(f"weights must be of float32 or float64, not {element}")
-    if getattr(program, "dtype", None) != numba.from_dtype(program_dtype(as_dtype(element))):
-        raise errors.TypingError(f"params are not for {element} and this version of fastnet: {program}")

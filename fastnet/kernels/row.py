@@ -43,6 +43,8 @@ from fastnet.kernels.vector import I64, Vec, repeat
 #: bytes of a layer's results, of which two lie on the stack
 _BUFFER = 8 * 1024
 _BUFFERS = 2 * _BUFFER
+#: several rows are quicker one by one only if they are few, and their multiply-adds, too
+_FEW_ROWS, _FEW_WORK = 5, 1600
 #: vectors of outputs at a time, widest first: four chains of fused multiply-adds keep the units busy
 _WIDTHS = (4, 2, 1)
 
@@ -123,16 +125,17 @@ def _canonical_sums(
 
 
 @kernel
-def is_small(zero, table):
-    """Whether `run_small` takes this network: rows of W contiguous, and short enough for the stack."""
+def suits_rows(zero, table, batch):
+    """Whether `run_small` takes this network, and is the quickest for so many rows."""
     size = size_of(zero)
-    small = True
+    possible, work = True, 0
     for i in range(load_int64(table + DEPTH)):
         layer = table + CALL_BYTES + i * LAYER_BYTES
-        row_bytes = load_int64(layer + FAN_OUT) * size
-        small = small and row_bytes <= _BUFFER and load_int64(layer + W_COL) == size
-        small = small and load_int64(layer + FAN_IN) * row_bytes <= FAST_WEIGHTS
-    return small
+        fan_in, row_bytes = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT) * size
+        possible = possible and row_bytes <= _BUFFER and load_int64(layer + W_COL) == size
+        possible = possible and fan_in * row_bytes <= FAST_WEIGHTS
+        work += fan_in * row_bytes
+    return possible and (batch == 1 or (batch <= _FEW_ROWS and batch * work <= _FEW_WORK * size))
 
 
 @kernel
