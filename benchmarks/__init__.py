@@ -14,8 +14,11 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+#: Set to something else only in processes of their own, which ``benchmarks.workers`` starts.
+COUNT_VARIABLE = "BENCHMARK_BLAS_THREADS"
+
 if "numpy" not in sys.modules:
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, os.environ.get(COUNT_VARIABLE, "1")))
 
 #: Whether NumPy's BLAS was loaded, or is going to be, with one thread.
 BLAS_HAS_ONE_THREAD = os.cpu_count() == 1 or all(os.environ.get(name) == "1" for name in THREAD_VARIABLES)

@@ -47,6 +47,43 @@ NETWORKS = _labelled(
     )
 )
 
+#: Awkward shapes, of any depth: primes, widths of 1, tile heights and vector lengths +-1, few rows through
+#: much, deep ones, 4096 wide. Append only.
+AWKWARD = _labelled(
+    (
+        ((1, 1, 1), (1, 7, 1000)),
+        ((1, 16, 1), (1, 17, 10_000)),
+        ((7, 1, 5), (1, 31, 10_000)),
+        ((300, 1), (1, 1000)),
+        ((2, 3, 5, 7, 11, 13), (1, 17, 1000)),
+        ((13, 31, 7), (1, 2, 37, 9973)),
+        ((101, 211, 1), (1, 2, 127, 4099)),
+        ((15, 17, 15), (5, 6, 7, 15, 16, 17)),
+        ((31, 33, 31), (5, 7, 33)),
+        ((63, 65, 63), (2, 15, 16, 17, 1000)),
+        ((257, 513, 3), (1, 6, 64, 1000)),
+        ((513, 257, 257), (1, 2, 7, 100)),
+        ((1024, 1024, 1024), (2, 3, 4, 5, 6, 7)),
+        ((4096, 4096, 10), (1, 2, 64)),
+        ((10, 4096, 2), (1, 100)),
+        ((32,) * 16, (1, 1000)),
+    )
+)
+
+#: The tables of networks by name, and all of them.
+TABLES = {"grid": NETWORKS, "awkward": AWKWARD}
+ALL_NETWORKS = NETWORKS | AWKWARD
+
+
+def shown(label: str) -> str:
+    """A label, or sizes alone, but short for deep networks of one width."""
+    sizes, *batch = label.split(" ")
+    widths = sizes.split("-")
+    if len(widths) > 6 and len(set(widths)) == 1:
+        sizes = f"{len(widths) - 1} layers of {widths[0]}"
+    return " ".join([sizes, *batch])
+
+
 #: Label -> ((fan_in, fan_out), batch). Append only.
 LAYERS = _labelled(
     (
@@ -138,11 +175,17 @@ def network_problem(
     dtype: str,
     model: Callable[[list[Any]], Any] = sequential,
     max_size: int | None = None,
+    activation: str = "Sigmoid",
 ) -> Problem:
-    """Return a network of the table NETWORKS; ``model`` makes fastnet's from the reference's layers."""
-    (first, last), x = draw(label, NETWORKS[label], dtype, max_size)
+    """Return a network of the tables; ``model`` makes fastnet's from the reference's layers.
+
+    ``activation`` is the class of the reference that follows every layer but the last.
+    """
+    affine, x = draw(label, ALL_NETWORKS[label], dtype, max_size)
     net = reference.TwoLayerNet(1, 1, 1)
-    net.layers = [first, reference.Sigmoid(), last]
+    net.layers = affine[:1]
+    for layer in affine[1:]:
+        net.layers += [getattr(reference, activation)(), layer]
     return Problem(net.layers, x, net.predict, model(net.layers).predict)
 
 

@@ -1,10 +1,11 @@
-"""Whole networks: ``predict`` of fastnet beside ``predict`` of the reference."""
+"""Whole networks: ``predict`` of fastnet beside the reference's, and beside the machine's limit."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import fastnet
+from benchmarks import limit
 from benchmarks.common import DTYPES, NETWORKS, Problem, Suite, network_problem, sequential
 
 
@@ -29,6 +30,12 @@ class Predict(Suite):
 
     def build(self, problem: str, dtype: str) -> Problem:
         return network_problem(problem, dtype, max_size=self.max_size)
+
+    def track_times_limit(self, problem: str, dtype: str) -> float:
+        point = limit.measure(self.problem, problem, **self.timing)
+        return point.seconds / point.limit
+
+    track_times_limit.unit = "fastnet / limit"  # type: ignore[attr-defined]
 
 
 class OneRowOverhead(Suite):

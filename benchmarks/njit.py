@@ -41,7 +41,7 @@ class InNjit(Suite):
             self.net = sequential(layers)
             return self.net
 
-        return network_problem(problem, dtype, model, self.max_size)
+        return network_problem(problem, dtype, model, max_size=self.max_size)
 
     def setup(self, *params: str) -> None:
         if not hasattr(fastnet, "njit_predict"):

@@ -1,7 +1,8 @@
 """fastnet beside other libraries: ``python -m benchmarks.peers`` (extra ``peers``).
 
-One process, one core or all of them, every library on the same weights and rows. A library's answers are
-verified before it is timed; one that is not installed, or fails, or answers wrong, is named and left out.
+Every library has a process of its own, on the same weights and rows, with one core or all of them; they
+take turns, one runs while the others are stopped (benchmarks/workers.py). A library's answers are verified
+before it is timed; one that is not installed, or fails, or answers wrong, is named and left out.
 """
 
 from __future__ import annotations
@@ -10,145 +11,26 @@ import argparse
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import numpy as np
-
 import fastnet
 from benchmarks import machine
-from benchmarks.common import DTYPES, NETWORKS, Problem, network_problem, rounding_error
-from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, replace_between_markers
-from fastnet.timing import Timing, take_turns
+from benchmarks.common import DTYPES, TABLES, shown
+from benchmarks.libraries import PEERS
+from benchmarks.processes import SLOWING
+from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
+from benchmarks.workers import Worker, WorkerError, compare, working
+from fastnet.timing import Timing
 
-Predict = Callable[[], Any]
-Pair = tuple[np.ndarray, np.ndarray]
+Results = dict[tuple[str, str], dict[str, Timing]]
 
-
-def _torch(pairs: list[Pair], x: np.ndarray, threads: int) -> Predict:
-    import torch
-
-    torch.set_num_threads(threads)
-    layers: list[Any] = []
-    for W, b in pairs:
-        linear = torch.nn.Linear(*W.shape, dtype=getattr(torch, x.dtype.name))
-        linear.weight.data, linear.bias.data = torch.from_numpy(W.T.copy()), torch.from_numpy(b.copy())
-        layers += [linear, torch.nn.Sigmoid()]
-    net, rows = torch.nn.Sequential(*layers[:-1]).eval(), torch.from_numpy(x)
-
-    def predict() -> Any:
-        with torch.inference_mode():
-            return net(rows)
-
-    return predict
-
-
-def _onnx_model(pairs: list[Pair], dtype: np.dtype) -> Any:
-    from onnx import helper, numpy_helper
-
-    kind = helper.np_dtype_to_tensor_dtype(dtype)
-    nodes, weights, last = [], [], "x"
-    for i, (W, b) in enumerate(pairs):
-        weights += [numpy_helper.from_array(W, f"W{i}"), numpy_helper.from_array(b, f"b{i}")]
-        nodes.append(helper.make_node("Gemm", [last, f"W{i}", f"b{i}"], [last := f"y{i}"]))
-        if i + 1 < len(pairs):
-            nodes.append(helper.make_node("Sigmoid", [last], [last := f"h{i}"]))
-    x = helper.make_tensor_value_info("x", kind, [None, pairs[0][0].shape[0]])
-    y = helper.make_tensor_value_info(last, kind, [None, pairs[-1][0].shape[1]])
-    graph = helper.make_graph(nodes, "net", [x], [y], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-
-
-def _onnxruntime(pairs: list[Pair], x: np.ndarray, threads: int) -> Predict:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 4
-    model = _onnx_model(pairs, x.dtype).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": x})[0]
-
-
-def _openvino(pairs: list[Pair], x: np.ndarray, threads: int) -> Predict:
-    import openvino
-
-    core = openvino.Core()
-    model = core.read_model(_onnx_model(pairs, x.dtype).SerializeToString())
-    config = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": x.dtype.name.replace("float", "f"),
-    }
-    request = core.compile_model(model, "CPU", config).create_infer_request()
-    return lambda: request.infer({0: x}, share_inputs=True)[0]
-
-
-def _jax(pairs: list[Pair], x: np.ndarray, threads: int) -> Predict:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    rows, weights = jax.numpy.asarray(x), [(jax.numpy.asarray(W), jax.numpy.asarray(b)) for W, b in pairs]
-
-    @jax.jit
-    def net(h: Any, weights: Any) -> Any:
-        for i, (W, b) in enumerate(weights):
-            h = h @ W + b
-            if i + 1 < len(weights):
-                h = jax.nn.sigmoid(h)
-        return h
-
-    return lambda: net(rows, weights).block_until_ready()
-
-
-def _sklearn(pairs: list[Pair], x: np.ndarray, threads: int) -> Predict:
-    from sklearn.neural_network import MLPRegressor
-
-    hidden = tuple(W.shape[1] for W, _ in pairs[:-1])
-    fan_out = pairs[-1][0].shape[1]
-    net = MLPRegressor(hidden_layer_sizes=hidden, activation="logistic", max_iter=1, solver="sgd")
-    few = np.random.default_rng(0).standard_normal((2, x.shape[1])).astype(x.dtype)
-    net.partial_fit(few, np.zeros((2, fan_out), x.dtype).squeeze())
-    net.coefs_, net.intercepts_ = [W for W, _ in pairs], [b for _, b in pairs]
-    return lambda: net.predict(x)
-
-
-PEERS: dict[str, Callable[[list[Pair], np.ndarray, int], Predict]] = {
-    "torch": _torch,
-    "onnxruntime": _onnxruntime,
-    "openvino": _openvino,
-    "jax": _jax,
-    "scikit-learn": _sklearn,
-}
-
-
-def verified(problem: Problem, predict: Predict) -> Predict:
-    """Raise unless the answer is the reference's, within what rounding explains."""
-    expected, got = problem.reference(), np.asarray(predict()).reshape(len(problem.x), -1)
-    error, bound = abs(got - expected), 8 * rounding_error(problem.layers, problem.x)
-    if got.dtype != expected.dtype or not (error <= bound).all():
-        raise ArithmeticError(f"answers {got.dtype}, {(error / bound).max():.2g} times the bound")
-    return predict
-
-
-def measure(label: str, dtype: str, threads: int, rounds: int, left_out: dict[str, str]) -> dict[str, Timing]:
-    """Time of every library that can, fastnet first: it is the baseline of the ratios."""
-    problem = network_problem(label, dtype)
-    problem.verify()
-    pairs = [tuple(layer.params) for layer in problem.layers if layer.params]
-    calls: dict[str, Predict] = {"fastnet": problem.fastnet, "numpy": problem.reference}
-    for name, make in PEERS.items():
-        try:
-            calls[name] = verified(problem, make(pairs, problem.x, threads))
-        except Exception as error:  # whatever another library raises
-            left_out[f"{name}, {dtype}"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    times = take_turns(calls, rounds=rounds)
-    best = min((name for name in times if name != "fastnet"), key=lambda name: times[name].ratio)
-    print(f"{label}, {dtype}: {times[best].ratio:.2f} times as long: {best}", file=sys.stderr)
-    return times
+#: A peer that takes less than so many times as long as fastnet is named.
+CLOSE = 1.1
 
 
 def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
@@ -157,7 +39,51 @@ def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
     return name, times[name].ratio
 
 
-def markdown(results: dict[tuple[str, str], dict[str, Timing]], cores: str) -> str:
+class LeftOut(dict[tuple[str, str, str], list[str]]):
+    """(library, dtype, reason) -> the problems that it does not answer."""
+
+    def text(self, problems: list[str]) -> str:
+        """A sentence about these problems; empty if nothing was left out."""
+        parts = []
+        for (name, dtype, why), labels in self.items():
+            here = [label for label in labels if label in problems]
+            where = "" if len(here) == len(problems) else f" at {', '.join(map(shown, here))}"
+            parts += [f"{name}, {dtype}{where} ({why})"] if here else []
+        return f"Left out: {'; '.join(parts)}." if parts else ""
+
+
+def measure(
+    workers: dict[str, Worker], points: Iterable[tuple[str, str]], rounds: int, **options: Any
+) -> tuple[Results, LeftOut]:
+    """Time of every library that can, fastnet first: it is the baseline of the ratios."""
+    results: Results = {}
+    left_out = LeftOut()
+    for label, dtype in points:
+        times, failed = compare(workers, label, dtype, rounds, **options)
+        for name, why in failed.items():
+            left_out.setdefault((name, dtype, why), []).append(label)
+        best, ratio = best_peer(times)
+        print(f"{shown(label)}, {dtype}: {ratio:.2f} times as long: {best}", file=sys.stderr)
+        results[label, dtype] = times
+    return results, left_out
+
+
+def summary(results: Results, cores: str) -> str:
+    """The geometric means, and where a peer is ahead or near."""
+    best = {f"{shown(label)} {dtype}": best_peer(times) for (label, dtype), times in results.items()}
+    over_best = geometric_mean(ratio for _, ratio in best.values())
+    over_numpy = geometric_mean(times["numpy"].ratio for times in results.values())
+    ahead = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if ratio < 1]
+    close = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if 1 <= ratio < CLOSE]
+    return (
+        f"On {cores}, {len(results)} points: {over_best:.2f} times as fast as the best of the others at each "
+        f"point, {over_numpy:.2f} times as fast as NumPy (geometric means).\n\n"
+        f"A peer is ahead at: {', '.join(ahead) or 'no point'}. "
+        f"Within 10 %: {', '.join(close) or 'none'}."
+    )
+
+
+def markdown(results: Results, cores: str) -> str:
     """How many times longer than fastnet each library takes."""
     names = ["numpy", *PEERS]
     rows = []
@@ -165,20 +91,9 @@ def markdown(results: dict[tuple[str, str], dict[str, Timing]], cores: str) -> s
         cells = [f"{times[name].ratio:.2f}" if name in times else "-" for name in names]
         best = names.index(best_peer(times)[0])
         cells[best] = f"**{cells[best]}**"
-        rows.append([label, dtype, duration_text(times["fastnet"].seconds), *cells])
+        rows.append([shown(label), dtype, duration_text(times["fastnet"].seconds), *cells])
     table = markdown_table(["input-hidden-output x rows", "dtype", "fastnet", *names], rows)
-    ratios = [best_peer(times)[1] for times in results.values()]
-    numpy = [times["numpy"].ratio for times in results.values()]
-    close = [f"{label} {dtype}" for (label, dtype), t in results.items() if 1 <= best_peer(t)[1] < 1.1]
-    ahead = [
-        f"{label} {dtype} ({best_peer(t)[0]})" for (label, dtype), t in results.items() if best_peer(t)[1] < 1
-    ]
-    means = f"{geometric_mean(ratios):.2f} times as fast as the best of the others at each point"
-    summary = f"On {cores}: {means}, {geometric_mean(numpy):.2f} times as fast as NumPy (geometric means)."
-    order = (
-        f"A peer is ahead at: {', '.join(ahead) or 'no point'}. Within 10 %: {', '.join(close) or 'none'}."
-    )
-    return "\n\n".join([table, summary, order])
+    return f"{table}\n\n{summary(results, cores)}"
 
 
 def versions() -> str:
@@ -192,43 +107,87 @@ def versions() -> str:
     return f"{facts['CPU']} ({facts['microarchitecture']}: {facts['SIMD']}); " + ", ".join(found)
 
 
-def main(argv: list[str] | None = None) -> int:
+def record(results: Results, left_out: LeftOut, threads: int, blas: str) -> dict[str, Any]:
+    """Every figure, for a script."""
+    points = [
+        {
+            "problem": label,
+            "table": next((name for name, table in TABLES.items() if label in table), None),
+            "dtype": dtype,
+            "seconds": {name: t.seconds for name, t in times.items()},
+            "times_fastnet": {name: t.ratio for name, t in times.items()},
+        }
+        for (label, dtype), times in results.items()
+    ]
+    return {
+        "machine": machine.describe(),
+        "versions": versions(),
+        "numpy_blas": blas,
+        "cores": threads,
+        "left_out": [
+            {"library": name, "dtype": dtype, "reason": why, "problems": labels}
+            for (name, dtype, why), labels in left_out.items()
+        ],
+        "points": points,
+    }
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument(
         "--cores", choices=("one", "all"), default="one", help="pinned to one core, or on all"
     )
+    parser.add_argument(
+        "--shapes", choices=(*TABLES, "both"), default="grid", help="which table of networks (grid)"
+    )
     parser.add_argument("--only", default="", help="problems whose label contains this")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
-    parser.add_argument("--write", metavar="FILE", type=Path, help="write the table between its markers")
-    options = parser.parse_args(argv)
-    left_out: dict[str, str] = {}
-    from threadpoolctl import threadpool_limits  # the package leaves BLAS one thread unless told otherwise
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="write a plot of the speed-ups (SVG)")
+    parser.add_argument(
+        "--write",
+        metavar="FILE",
+        type=Path,
+        help="write the tables between their markers (peers-one, peers-all, and those with -awkward)",
+    )
+    return parser.parse_args(argv)
 
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    names = list(TABLES) if options.shapes == "both" else [options.shapes]
+    chosen = {name: [label for label in TABLES[name] if options.only in label] for name in names}
+    chosen = {name: labels for name, labels in chosen.items() if labels}
+    if not chosen:
+        raise SystemExit(f"no problem's label contains {options.only!r}")
+    markers = {name: f"peers-{options.cores}" + ("" if name == "grid" else f"-{name}") for name in chosen}
+    if options.write:  # a file that cannot take the tables fails now, not after an hour of measuring
+        with_tables(options.write, dict.fromkeys(markers.values(), ""))
+    points = list(product((label for labels in chosen.values() for label in labels), DTYPES))
     with pinned_to_one_core() if options.cores == "one" else nullcontext():
         threads = fastnet.get_num_threads()
-        threadpool_limits(threads)
-        results = {
-            (label, dtype): measure(label, dtype, threads, options.rounds, left_out)
-            for label, dtype in product((n for n in NETWORKS if options.only in n), DTYPES)
-        }
-    text = "\n\n".join([markdown(results, f"{threads} core(s)"), versions()])
-    if left_out:
-        text += "\n\nLeft out: " + "; ".join(f"{name} ({why})" for name, why in left_out.items()) + "."
-    if options.write:
-        before = options.write.read_text(encoding="utf-8")
-        options.write.write_text(
-            replace_between_markers(before, f"peers-{options.cores}", text), encoding="utf-8"
-        )
+        with working(["fastnet", "numpy", *PEERS], threads) as workers:
+            results, left_out = measure(workers, points, options.rounds)
+            try:
+                blas = workers["numpy"].blas()
+            except WorkerError as error:
+                blas = f"unknown BLAS ({error})"
+    about = f"{versions()}. NumPy's BLAS: {blas}; the variables {', '.join(SLOWING)} are not passed on."
+    tables = {}
+    for name, labels in chosen.items():
+        part = {point: times for point, times in results.items() if point[0] in labels}
+        parts = [markdown(part, f"{threads} core(s)"), about, left_out.text(labels)]
+        tables[markers[name]] = "\n\n".join(filter(None, parts))
     if options.json:
-        points = [
-            {"problem": label, "dtype": dtype, "seconds": {name: t.seconds for name, t in times.items()},
-             "times_fastnet": {name: t.ratio for name, t in times.items()}}
-            for (label, dtype), times in results.items()
-        ]  # fmt: skip
-        record = {"machine": machine.describe(), "cores": threads, "left_out": left_out, "points": points}
-        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(text)
+        text = json.dumps(record(results, left_out, threads, blas), indent=2)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    if options.plot:
+        from benchmarks.figures import speedups
+
+        speedups({point: best_peer(times)[1] for point, times in results.items()}, options.plot, threads)
+    if options.write:
+        options.write.write_text(with_tables(options.write, tables), encoding="utf-8")
+    print(*tables.values(), sep="\n\n")
     return 0
 
 

@@ -72,6 +72,8 @@ def measure_grid(rounds: int, repeat_failing: bool) -> list[Point]:
 
 def duration_text(seconds: float) -> str:
     """Three significant digits and a unit: ``5.40 µs``."""
+    if seconds < 1e-7:
+        return f"{seconds * 1e9:.3g} ns"
     value, unit = seconds * 1e6, "µs"
     for larger in ("ms", "s"):
         if value >= 1000:

@@ -32,6 +32,8 @@ class Plan(NamedTuple):
     threads: int
     #: rows that a thread takes at a time
     piece: int
+    #: multiply-adds asked for over those done in whole vectors: no more of the machine's peak can be reached
+    share: float
 
     def __str__(self) -> str:
         if not self.dtype:
@@ -41,12 +43,13 @@ class Plan(NamedTuple):
             f"{self.layers}, {self.dtype}: {self.orientation}, "
             f"tiles of {rows} x {vectors} vectors of {lanes}, blocks of {self.block} rows, "
             f"weights {', '.join(self.weights)}, "
-            f"{self.threads} thread(s) x {self.piece} rows"
+            f"{self.threads} thread(s) x {self.piece} rows, "
+            f"{self.share:.0%} of the arithmetic used"
         )
 
 
 def explain(model: Any, batch: int, dtype: DTypeLike = np.float64) -> list[Plan]:
-    """Say how a call would run: orientation, tile, block, how weights are read, threads.
+    """Say how a call would run: orientation, tile, block, how weights are read, threads, and what is wasted.
 
     Parameters
     ----------
@@ -96,7 +99,22 @@ def explain(model: Any, batch: int, dtype: DTypeLike = np.float64) -> list[Plan]
 
 def _not_compiled(run: list[Any], by: str) -> Plan:
     names = ", ".join(type(layer).__name__ for layer in run)
-    return Plan(names, "", by, (0, 0, 0), 0, (), 1, 0)
+    return Plan(names, "", by, (0, 0, 0), 0, (), 1, 0, 0.0)
+
+
+def _share(sizes: list[tuple[int, int]], batch: int, piece: int, lanes: int, by_samples: bool) -> float:
+    """Lanes to spare are in a piece's last vector where they hold samples, else in each layer's last."""
+    if by_samples:
+        pieces, rest = divmod(max(batch, 1), piece)
+        return max(batch, 1) / (pieces * _whole(piece, lanes) + _whole(rest, lanes))
+    asked = sum(fan_in * fan_out for fan_in, fan_out in sizes)
+    done = sum(fan_in * _whole(fan_out, lanes) for fan_in, fan_out in sizes)
+    return asked / done if done else 1.0
+
+
+def _whole(count: int, lanes: int) -> int:
+    """The lanes of as many vectors as hold so many elements."""
+    return -(-count // lanes) * lanes
 
 
 def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
@@ -110,14 +128,16 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     piece = min(piece_rows(batch, work * ready.dtype.itemsize, get_num_threads()), max(batch, 1))
     choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]
     by_samples, block, _ = choices[0]
+    lanes = target.VECTOR_BYTES // ready.dtype.itemsize
     ways = {layer.IN_PLACE: "in place", layer.STREAMED: "streamed", layer.PACKED: "packed"}
     return Plan(
         "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),
         ready.dtype.name,
         "samples in lanes" if by_samples else "outputs in lanes",
-        (target.TILE_ROWS, target.PANEL_VECTORS, target.VECTOR_BYTES // ready.dtype.itemsize),
+        (target.TILE_ROWS, target.PANEL_VECTORS, lanes),
         block,
         tuple("broadcast" if by_samples else ways[way] for _, _, way in choices),
         min(get_num_threads(), -(-batch // piece)) or 1,
         piece,
+        _share(sizes, batch, piece, lanes, bool(by_samples)),
     )

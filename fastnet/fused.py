@@ -19,9 +19,6 @@ TWINS: dict[int, Any] = {
     RELU: reference.ReLU(),
     SOFTMAX: reference.Softmax(),
 }
-#: what the compiled call answers; anything else is a refusal
-DONE, LARGE = 0, 1
-
 
 _compiled: dict[np.dtype[Any], Any] = {}
 
@@ -61,8 +58,8 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
 
 def _run(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
     """Run a network on arrays that have been prepared."""
-    code = compiled.predict(x, out, layers, program, layers, layers)
-    if code != DONE and not (code == LARGE and run_large(compiled, x, out, layers, program)):
+    answer = compiled.predict(x, out, layers, compiled.recipe(layers, program, layers))
+    if answer is not out and not (answer is False and run_large(compiled, x, out, layers, program)):
         raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy import ndarray
-
 from fastnet import fused
 from fastnet.arguments import Holder
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
@@ -209,8 +207,10 @@ class Affine(Layer):
             If NumPy has no matrix product for these types, or `out` is no array of the result's dtype.
         """
         known = self._shortcut
-        if out is None and known is not None and type(x) is ndarray:
-            result = known.run(x, known.dense)
+        if known is not None and out is None:
+            result = known.call(x, None, known.dense, known.recipe)
+            if result is False:
+                result = known.run_large(x)
             if result is not None:
                 return result
         result = fused.chain([self.params], [self._activation], x, out)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy import empty, ndarray
 
 from fastnet import fused, reference
 from fastnet.arguments import check_out
@@ -101,11 +100,12 @@ class Sequential:
             If NumPy cannot multiply these types, or `out` is no array of the result's dtype.
         """
         known = self._shortcut
-        if out is None and known is not None and type(x) is ndarray:
-            # the layers, their weights and the rest about x are checked by the compiled call
-            result = empty((len(x), known.fan_out) if x.ndim == 2 else known.fan_out, known.dtype)
-            code = known.call(x, result, known.dense, known.program, self.layers, known.seen)
-            if code == 0 or (code == 1 and known.run_large(x, result, known.dense, known.program)):
+        if known is not None and out is None:
+            # x, the layers and their weights are checked by the compiled call
+            result = known.call(x, None, self.layers, known.recipe)
+            if result is False:
+                result = known.run_large(x)
+            if result is not None:
                 return result
         return self._predict(x, out)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from fastnet import fused
 from fastnet.arguments import KERNEL_DTYPES
-from fastnet.fused import DONE, LARGE
 
 
 class Shortcut:
@@ -35,7 +33,7 @@ class Shortcut:
         Width of the result.
     """
 
-    __slots__ = ("__weakref__", "call", "dense", "dtype", "fan_out", "program", "run_large", "seen")
+    __slots__ = ("__weakref__", "call", "compiled", "dense", "fan_out", "program", "recipe", "seen")
 
     #: those in use, to be forgotten when the class or `forward` of a layer is replaced
     in_use: ClassVar[WeakSet[Shortcut]] = WeakSet()
@@ -43,23 +41,20 @@ class Shortcut:
     def __init__(
         self, layers: list[Any], dense: list[Any], activations: list[int], dtype: Any, fan_out: int
     ) -> None:
-        compiled = fused.kernels(dtype)
+        self.compiled = fused.kernels(dtype)
         self.seen = list(layers)
         self.dense = dense
-        self.dtype = dtype
         self.fan_out = fan_out
-        self.program: bytes = compiled.program(activations)
-        self.call: Callable[..., int] = compiled.predict
-        self.run_large: Callable[..., bool] = partial(fused.run_large, compiled)
+        self.program: bytes = self.compiled.program(activations)
+        self.recipe: list[Any] = self.compiled.recipe(dense, self.program, self.seen)
+        #: (x, out or None, list of layers, recipe) -> result; None if refused, False if large
+        self.call: Callable[[Any, Any, Any, list[Any]], Any] = self.compiled.predict
         Shortcut.in_use.add(self)
 
-    def run(self, x: np.ndarray[Any, Any], layers: Any) -> np.ndarray[Any, Any] | None:
-        """The result for x, whose class is ndarray, or None if this call has to take the long way."""
-        result = np.empty((len(x), self.fan_out) if x.ndim == 2 else self.fan_out, self.dtype)
-        code = self.call(x, result, self.dense, self.program, layers, self.seen)
-        if code == DONE or (code == LARGE and self.run_large(x, result, self.dense, self.program)):
-            return result
-        return None
+    def run_large(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        """The result of what `call` found large, or None if this call has to take the long way."""
+        result = np.empty((len(x), self.fan_out) if x.ndim == 2 else self.fan_out, x.dtype)
+        return result if fused.run_large(self.compiled, x, result, self.dense, self.program) else None
 
     @classmethod
     def forget_all(cls) -> None:

@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter_ns
 from typing import NamedTuple
 
-__all__ = ["Timing", "take_turns"]
+__all__ = ["Timing", "Turn", "interleave", "take_turns"]
 
 
 class Timing(NamedTuple):
@@ -38,6 +38,43 @@ def _loops(call: Callable[[], object], min_time: float) -> int:
     return loops
 
 
+class Turn:
+    """Times a callable whenever it is called: nanoseconds, the mean over ``min_time`` seconds or more."""
+
+    def __init__(self, call: Callable[[], object], min_time: float = 0.005) -> None:
+        self.call = call
+        self.loops = _loops(call, min_time)
+
+    def __call__(self) -> float:
+        return _nanoseconds(self.call, self.loops) / self.loops
+
+
+def interleave(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Timing]:
+    """Give each a turn, round by round, every second round in reverse; medians of what they return.
+
+    Parameters
+    ----------
+    turns : mapping of str to callable
+        Each returns the nanoseconds of a call. The first one is the baseline of the ratios.
+    rounds : int
+        At least 1.
+
+    Returns
+    -------
+    dict of str to Timing
+        In the order of ``turns``.
+    """
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    for number in range(rounds):
+        for name in turns if number % 2 == 0 else reversed(list(turns)):
+            times[name].append(turns[name]())
+    baseline = next(iter(times.values()))
+    return {
+        name: Timing(median(turn) * 1e-9, median(a / b for a, b in zip(turn, baseline, strict=True)))
+        for name, turn in times.items()
+    }
+
+
 def take_turns(
     calls: Mapping[str, Callable[[], object]], *, rounds: int = 11, min_time: float = 0.005
 ) -> dict[str, Timing]:
@@ -61,19 +98,11 @@ def take_turns(
     dict of str to Timing
         In the order of ``calls``.
     """
-    loops = {name: _loops(call, min_time) for name, call in calls.items()}
-    turns: dict[str, list[float]] = {name: [] for name in calls}
+    turns = {name: Turn(call, min_time) for name, call in calls.items()}
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        for number in range(rounds):
-            for name in calls if number % 2 == 0 else reversed(list(calls)):
-                turns[name].append(_nanoseconds(calls[name], loops[name]) / loops[name])
+        return interleave(turns, rounds)
     finally:
         if gc_was_on:
             gc.enable()
-    baseline = next(iter(turns.values()))
-    return {
-        name: Timing(median(turn) * 1e-9, median(a / b for a, b in zip(turn, baseline, strict=True)))
-        for name, turn in turns.items()
-    }

@@ -19,9 +19,8 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, njit, peers, startup, table, threads
+from benchmarks import common, control, kernels, memory, network, njit, startup, table, threads
 from fastnet import reference
-from fastnet.timing import Timing
 
 KINDS = ("time_", "track_", "peakmem_")
 GRID = """
@@ -60,7 +59,8 @@ def combinations(classes: list[type]) -> list:
 
 
 CLASSES = benchmark_classes()
-IN_PROCESS = [cls for cls in CLASSES if cls is not startup.Startup]
+FRESH_PROCESSES = (startup.Startup, memory.Growth, threads.AllCores)
+IN_PROCESS = [cls for cls in CLASSES if cls not in FRESH_PROCESSES]
 VERIFIED = [cls for cls in IN_PROCESS if cls is not control.Control]
 
 
@@ -102,11 +102,13 @@ def test_every_benchmark_runs(cls, params):
 def test_the_suites_are_found():
     expected = [
         kernels.Forward,
+        memory.Growth,
         memory.Memory,
         network.OneRowOverhead,
         network.Predict,
         njit.InNjit,
         startup.Startup,
+        threads.AllCores,
         threads.Threads,
     ]
     assert [cls for cls in CLASSES if cls is not control.Control] == expected
@@ -137,7 +139,7 @@ def test_the_grid_has_every_shape():
     assert set(network.Predict.params[1]) == {"float32", "float64"}
 
 
-@pytest.mark.parametrize("shapes", [common.NETWORKS, common.LAYERS])
+@pytest.mark.parametrize("shapes", [common.NETWORKS, common.AWKWARD, common.LAYERS, memory.EXTREMES])
 def test_labels_say_the_shape(shapes):
     for label, (sizes, batch) in shapes.items():
         assert label == "-".join(map(str, sizes)) + f" x {batch}"
@@ -161,6 +163,44 @@ def test_both_implementations_have_the_very_same_weights(dtype):
         theirs = [p for layer in layers for p in layer.params]
         assert [p.dtype for p in ours] == [dtype] * 4
         assert all(a is b for a, b in zip(ours, theirs, strict=True))
+
+
+def test_no_label_is_in_two_tables():
+    assert len(common.ALL_NETWORKS) == len(common.NETWORKS) + len(common.AWKWARD)
+
+
+def test_awkward_shapes_are_awkward():
+    sizes = [sizes for sizes, _ in common.AWKWARD.values()]
+    batches = {batch for _, batch in common.AWKWARD.values()}
+    assert {5, 6, 7, 15, 16, 17} <= batches
+    assert {15, 17, 31, 33, 63, 65} <= {n for s in sizes for n in s}
+    assert any(s[-1] == 1 for s in sizes)
+    assert any(1 in s[1:-1] for s in sizes)
+    assert {1, 257, 513} <= {fan_in for s in sizes for fan_in in s[:-1]}
+    assert max(map(max, sizes)) == 4096
+    assert {len(s) - 1 for s in sizes} == {1, 2, 5, 15}
+    rows = {batch for s, batch in common.AWKWARD.values() if s == (1024, 1024, 1024)}
+    assert {3, 4, 5, 6, 7} <= rows
+
+
+def test_networks_have_any_depth():
+    problem = common.network_problem("2-3-5-7-11-13 x 17", "float32")
+    assert [type(layer).__name__ for layer in problem.layers] == ["Affine", "Sigmoid"] * 4 + ["Affine"]
+    assert problem.fastnet().shape == (17, 13)
+    problem.verify()
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("-".join(["32"] * 16) + " x 1000", "15 layers of 32 x 1000"),
+        ("-".join(["32"] * 16), "15 layers of 32"),
+        ("32-32-32 x 1", "32-32-32 x 1"),
+        ("2-3-5-7-11-13-17 x 1", "2-3-5-7-11-13-17 x 1"),
+    ],
+)
+def test_shown(label, text):
+    assert common.shown(label) == text
 
 
 # Verification
@@ -210,7 +250,7 @@ def test_verify_tells_wrong_answers(spoil, message):
         problem.verify()
 
 
-@pytest.mark.parametrize("label", common.NETWORKS)
+@pytest.mark.parametrize("label", common.ALL_NETWORKS)
 def test_verify_accepts_the_correctly_rounded_answer(label):
     problem = common.network_problem(label, "float32", max_size=300)
     x = problem.x.astype("float64")
@@ -351,7 +391,14 @@ def test_markers_must_be_a_pair(text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(9.5e-7, "0.95 µs"), (5.4e-6, "5.40 µs"), (1.234e-4, "123 µs"), (0.0123, "12.3 ms"), (2.5, "2.50 s")],
+    [
+        (8.6e-9, "8.6 ns"),
+        (9.5e-7, "0.95 µs"),
+        (5.4e-6, "5.40 µs"),
+        (1.234e-4, "123 µs"),
+        (0.0123, "12.3 ms"),
+        (2.5, "2.50 s"),
+    ],
 )
 def test_duration_text(seconds, text):
     assert table.duration_text(seconds) == text
@@ -423,45 +470,3 @@ def test_check_measures_a_failing_point_once_more(
     monkeypatch.setattr(table, "measure", measure)
     assert table.main(["--quick", *arguments]) == code
     assert len(ratios) - len(left) == measured
-
-
-# Peers
-
-
-def test_a_wrong_peer_is_not_timed():
-    problem = common.network_problem("2-4-3 x 10", "float64", max_size=None)
-    assert peers.verified(problem, problem.reference) == problem.reference
-    with pytest.raises(ArithmeticError, match="times the bound"):
-        peers.verified(problem, lambda: problem.reference() + 1e-9)
-    with pytest.raises(ArithmeticError, match="float32"):
-        peers.verified(problem, lambda: problem.reference().astype(np.float32))
-
-
-def test_peers_are_compared_and_the_absent_named(monkeypatch):
-    def absent(pairs, x, threads):
-        raise ImportError("No module named 'absent'")
-
-    monkeypatch.setattr(peers, "PEERS", {"absent": absent})
-    left_out: dict[str, str] = {}
-    times = peers.measure("2-4-3 x 1", "float32", 1, 1, left_out)
-    assert list(times) == ["fastnet", "numpy"]
-    assert times["fastnet"].ratio == 1
-    assert left_out == {"absent, float32": "ImportError: No module named 'absent'"}
-    assert peers.best_peer(times) == ("numpy", times["numpy"].ratio)
-
-
-def test_peers_table(monkeypatch):
-    monkeypatch.setattr(peers, "PEERS", {"other": None})
-    results = {
-        ("a x 1", "float32"): {
-            "fastnet": Timing(1e-6, 1.0),
-            "numpy": Timing(4e-6, 4.0),
-            "other": Timing(2e-6, 2.0),
-        },
-        ("b x 1", "float32"): {"fastnet": Timing(1e-6, 1.0), "numpy": Timing(5e-7, 0.5)},
-    }
-    text = peers.markdown(results, "1 core(s)")
-    assert "| a x 1 | float32 | 1.00 µs | 4.00 | **2.00** |" in text
-    assert "| b x 1 | float32 | 1.00 µs | **0.50** | - |" in text
-    assert "On 1 core(s): 1.00 times as fast as the best of the others at each point, 1.41 times" in text
-    assert "A peer is ahead at: b x 1 float32 (numpy)." in text

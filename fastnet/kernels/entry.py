@@ -16,55 +16,48 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.activations import activate
+from fastnet.kernels.bind import BOUND, bind_layers, bind_out
 from fastnet.kernels.headers import (
     BYTES_DATA,
     ObjectRef,
     address_of,
+    array_empty,
+    call_array_empty,
+    count_reference,
     data,
+    is_array,
     layout_is_known,
     length,
     list_item,
     list_length,
-    ndim,
-    params_of,
+    owned,
     same_items,
-    same_kind,
-    stride,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.jit import OPTIONS, source_digest
 from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
-from fastnet.kernels.primitives import clear_vector, load_byte, load_int64, size_of, stack_bytes, store_int64
+from fastnet.kernels.primitives import clear_vector, load_int64, size_of, stack_bytes, store_int64
 from fastnet.kernels.softmax import softmax_rows
 from fastnet.kernels.sweep import compile_sweep
 from fastnet.kernels.table import (
-    ACTIVATION,
-    BIAS,
+    ARRAY_TYPE,
     CALL_BYTES,
-    DEPTH,
-    FAN_IN,
-    FAN_OUT,
+    DENSE,
+    DTYPE,
+    FALSE,
     LAYER_BYTES,
+    NONE,
     OUT,
     OUT_COL,
     OUT_ROW,
-    PROGRAM_HEAD,
-    RUN_ROWS,
+    PROGRAM,
+    SEEN,
     SOFTMAX,
-    SWEEP,
-    W_COL,
-    W_ROW,
-    X_COL,
-    X_ROW,
-    W,
-    X,
 )
 from fastnet.kernels.target import VECTOR_BYTES
 
-#: what `predict` and `bind` answer
-DONE, LARGE, REFUSED = 0, 1, 2
 LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 MAX_DEPTH = 32
 _TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
@@ -73,102 +66,61 @@ _STACK_SCRATCH = 12 * 1024
 _LOCK_HELD = 1 << 19
 
 
-@kernel
-def _bind(zero, x, out, dense, program, depth, table):
-    """Check every array, and write what the kernels need of them into the table."""
-    if ndim(x) == 2 and ndim(out) == 2:
-        batch, axis = length(x, 0), 1
-        store_int64(table + X_ROW, stride(x, 0))
-        store_int64(table + OUT_ROW, stride(out, 0))
-    elif ndim(x) == 1 and ndim(out) == 1:
-        batch, axis = 1, 0
-        store_int64(table + X_ROW, 0)
-        store_int64(table + OUT_ROW, 0)
-    else:
-        return REFUSED, 0
-    if not same_kind(out, x) or (axis == 1 and length(out, 0) != batch):
-        return REFUSED, 0
-    store_int64(table + X, data(x))
-    store_int64(table + X_COL, stride(x, axis))
-    store_int64(table + OUT, data(out))
-    store_int64(table + OUT_COL, stride(out, axis))
-    store_int64(table + SWEEP, load_int64(program + BYTES_DATA))
-    store_int64(table + RUN_ROWS, load_int64(program + BYTES_DATA + 8))
-    store_int64(table + DEPTH, depth)
-    fan_in = length(x, axis)
-    work = 16 * (fan_in + length(out, axis))
-    for i in range(depth):
-        layer = table + CALL_BYTES + i * LAYER_BYTES
-        pair = params_of(list_item(dense, i), dense)
-        if pair == 0 or list_length(pair) != 2:
-            return REFUSED, 0
-        w, b = list_item(pair, 0), list_item(pair, 1)
-        if not same_kind(w, x) or not same_kind(b, x) or ndim(w) != 2 or ndim(b) != 1:
-            return REFUSED, 0
-        fan_out = length(w, 1)
-        if length(w, 0) != fan_in or length(b, 0) != fan_out:
-            return REFUSED, 0
-        if fan_out > 1 and stride(b, 0) != size_of(zero):
-            return REFUSED, 0
-        store_int64(layer + W, data(w))
-        store_int64(layer + W_ROW, stride(w, 0))
-        store_int64(layer + W_COL, stride(w, 1) if fan_out > 1 else size_of(zero))
-        store_int64(layer + BIAS, data(b))
-        store_int64(layer + FAN_IN, fan_in)
-        store_int64(layer + FAN_OUT, fan_out)
-        store_int64(layer + ACTIVATION, load_byte(program + BYTES_DATA + PROGRAM_HEAD + i))
-        work += fan_in * fan_out + 16 * fan_out
-        fan_in = fan_out
-    if length(out, axis) != fan_in:
-        return REFUSED, 0
-    return DONE, work * batch
-
-
 def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     # A cached function is looked up by its own file and by what it closes over: with the digest of all
     # kernel sources among that, an edit in any of them leaves no stale code running.
     options = {**OPTIONS, "cache": cache}
 
     @numba.njit(nogil=False, **options)
-    def predict(x_ref, out_ref, dense_ref, program_ref, layers_ref, seen_ref):
+    def predict(x_ref, out_ref, layers_ref, recipe_ref):
         digest  # noqa: B018
-        if not same_items(address_of(layers_ref), address_of(seen_ref)):
-            return REFUSED
-        zero = zero_of(x_ref)
-        x, out = address_of(x_ref), address_of(out_ref)
-        dense, program = address_of(dense_ref), address_of(program_ref)
-        depth = list_length(dense)
-        if depth > MAX_DEPTH:
-            return REFUSED
+        recipe, x, out = address_of(recipe_ref), address_of(x_ref), address_of(out_ref)
+        none, dtype = list_item(recipe, NONE), list_item(recipe, DTYPE)
         table = stack_bytes(_TABLE_BYTES)
-        code, work = _bind(zero, x, out, dense, program, depth, table)
-        if code != DONE:
-            return code
+        zero = zero_of(x_ref)
+        dense, program = list_item(recipe, DENSE), list_item(recipe, PROGRAM)
+        depth = list_length(dense)
+        fits = is_array(x, list_item(recipe, ARRAY_TYPE), dtype)
+        if not fits or depth > MAX_DEPTH or not same_items(address_of(layers_ref), list_item(recipe, SEEN)):
+            count_reference(none)
+            return owned(x_ref, none)
+        code, axes, batch, columns, work = bind_layers(zero, x, dense, program, depth, table)
+        if code != BOUND or (out != none and not bind_out(out, x, axes, batch, columns, table)):
+            count_reference(none)
+            return owned(x_ref, none)
         if work > _LOCK_HELD:
-            return LARGE
-        batch = length(x, 0) if ndim(x) == 2 else 1
+            large = list_item(recipe, FALSE)
+            count_reference(large)
+            return owned(x_ref, large)
+        if out == none:
+            count_reference(dtype)
+            function = load_int64(program + BYTES_DATA + 16)
+            out = call_array_empty(function, axes, batch if axes == 2 else columns, columns, dtype)
+            if out == 0:  # no memory; the exception is set
+                return owned(x_ref, out)
+            store_int64(table + OUT, data(out))
+            store_int64(table + OUT_ROW, columns * size_of(zero))
+            store_int64(table + OUT_COL, size_of(zero))
+        else:
+            count_reference(out)
         by_samples, block = plan(zero, table, batch)
         block = min(block, max(batch, 1))
         if scratch_bytes(zero, table, by_samples, block) <= _STACK_SCRATCH:
             run_rows(zero, table, 0, batch, by_samples, block, stack_bytes(_STACK_SCRATCH))
         else:
             run_allocated(zero, table, 0, batch, by_samples, block)
-        return DONE
+        return owned(x_ref, out)
 
     @numba.njit(nogil=False, **options)
     def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
-        dense = address_of(dense_ref)
-        code, work = _bind(
-            zero_of(x_ref),
-            address_of(x_ref),
-            address_of(out_ref),
-            dense,
-            address_of(program_ref),
-            list_length(dense),
-            data(address_of(table_ref)),
+        dense, x, table = address_of(dense_ref), address_of(x_ref), data(address_of(table_ref))
+        code, axes, batch, columns, work = bind_layers(
+            zero_of(x_ref), x, dense, address_of(program_ref), list_length(dense), table
         )
-        return work if code == DONE else -1
+        if code != BOUND or not bind_out(address_of(out_ref), x, axes, batch, columns, table):
+            return -1
+        return work
 
     @numba.njit(nogil=True, **options)
     def run(table_ref, first, stop):
@@ -208,10 +160,11 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
 class Entries:
     """Compiled entry points for one element type. They check arrays, but not the types of other arguments."""
 
-    predict: Any  # (x, out, layers with params, program, list of layers, the same as last seen) -> code
+    predict: Any  # (x, out or None, list of layers, recipe) -> result; None if refused, False if large
     bind: Any  # (x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused
     run: Any  # (table, first row, row to stop before)
     activate: Any  # (x, out, activation, width of a row), x and out contiguous and one-dimensional
+    dtype: np.dtype[Any]
     kernels: tuple[Any, ...]  # called by address from those
     origin: str  # where the machine code came from: LOADED, COMPILED or UNCACHED
 
@@ -221,9 +174,14 @@ class Entries:
         """For `bind` to fill. It holds addresses: whoever runs it keeps the arrays alive."""
         return np.empty(_TABLE_BYTES // 8, np.int64)
 
+    def recipe(self, dense: list[Any], program: bytes, seen: list[Any]) -> list[Any]:
+        """What `predict` needs for chains of layers with params, when the list of layers equals `seen`."""
+        return [dense, program, seen, self.dtype, np.ndarray, None, False]
+
     def program(self, activations: Sequence[int]) -> bytes:
         """The addresses of the kernels, then the activation of each layer."""
-        return np.array([k.address for k in self.kernels], np.int64).tobytes() + bytes(activations)
+        addresses = [*(k.address for k in self.kernels), array_empty()]
+        return np.array(addresses, np.int64).tobytes() + bytes(activations)
 
 
 _entries: dict[Any, Entries] = {}
@@ -249,7 +207,7 @@ def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     ref = ObjectRef(numba.from_dtype(dtype))
     digest = source_digest()
     signatures = (
-        (ref,) * 6,
+        (ref,) * 4,
         (ref,) * 5,
         (ref, types.int64, types.int64),
         (ref, ref, types.int64, types.int64),
@@ -263,4 +221,4 @@ def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     hits = [sum(f.stats.cache_hits.values()) for f in functions] + [k.cache_hits for k in kernels]
     origin = UNCACHED if not cache else LOADED if all(hits) else COMPILED
     predict, bind, run, activate_alone = points
-    return Entries(predict, bind, run, activate_alone, kernels, origin)
+    return Entries(predict, bind, run, activate_alone, dtype, kernels, origin)

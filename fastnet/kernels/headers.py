@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from numba.extending import NativeValue, box, intrinsic, models, register_model, unbox
 
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import load_int32, load_int64
@@ -33,7 +33,10 @@ BYTES_DATA = bytes.__basicsize__ - 1
 
 
 class ObjectRef(types.Type):
-    """A borrowed reference to a Python object; `element` is the float type a call computes in."""
+    """A reference to a Python object; `element` is the float type a call computes in.
+
+    Arguments are borrowed, what a compiled function returns is owned; 0 tells that an exception is set.
+    """
 
     def __init__(self, element: Any) -> None:
         self.element = element
@@ -49,6 +52,58 @@ class _ObjectRefModel(models.PrimitiveModel):
 @unbox(ObjectRef)
 def _unbox_reference(typ: Any, obj: Any, c: Any) -> NativeValue:
     return NativeValue(c.builder.ptrtoint(obj, ir.IntType(64)))
+
+
+@box(ObjectRef)
+def _box_reference(typ: Any, value: Any, c: Any) -> Any:
+    return c.builder.inttoptr(value, c.pyapi.pyobj)
+
+
+@intrinsic
+def owned(typingctx: Any, ref: Any, address: Any) -> Any:
+    """An object as a compiled function returns it, by its address, of which the caller has a reference."""
+    return ref(ref, types.int64), lambda context, b, sig, args: args[1]
+
+
+@intrinsic
+def count_reference(typingctx: Any, address: Any) -> Any:
+    """One reference more to the object."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        api = context.get_python_api(b)
+        api.incref(b.inttoptr(args[0], api.pyobj))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def call_array_empty(typingctx: Any, function: Any, ndim: Any, first: Any, second: Any, dtype: Any) -> Any:
+    """Address of a new array from PyArray_Empty at `function`, which takes over a reference to `dtype`."""
+    word, half = ir.IntType(64), ir.IntType(32)
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        function, ndim, first, second, dtype = args
+        with b.goto_entry_block():
+            shape = b.alloca(word, 2)
+        b.store(first, shape)
+        b.store(second, b.gep(shape, [half(1)]))
+        ty = ir.FunctionType(word, (half, shape.type, word, half))
+        return b.call(b.inttoptr(function, ty.as_pointer()), (b.trunc(ndim, half), shape, dtype, half(0)))
+
+    return types.int64(*[types.int64] * 5), codegen
+
+
+def array_empty() -> int:
+    """Address of NumPy's PyArray_Empty: number 184 of its C interface, whose numbers never change."""
+    import ctypes
+
+    from numpy._core import multiarray
+
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    table = pointer(multiarray._ARRAY_API, None)
+    return int(ctypes.c_void_p.from_address(table + 8 * 184).value or 0)
 
 
 @intrinsic
@@ -67,6 +122,12 @@ def zero_of(typingctx: Any, ref: Any) -> Any:
 def same_kind(array, model):
     """Whether an object is an array of the very type and dtype object of `model`, which Python checked."""
     return same_type(array, model) and load_int64(array + _DESCR) == load_int64(model + _DESCR)
+
+
+@kernel
+def is_array(x, kind, dtype):
+    """Whether an object is of the class `kind`, ndarray, and of the very dtype."""
+    return load_int64(x + _TYPE) == kind and load_int64(x + _DESCR) == dtype
 
 
 @kernel

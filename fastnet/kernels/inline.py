@@ -17,7 +17,7 @@ from numba.extending import lower_builtin, type_callable
 
 from fastnet.kernels import vector
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layout import CACHE_LINE
+from fastnet.kernels.target import CACHE_LINE
 from fastnet.kernels.params import check_types, depth_of
 from fastnet.kernels.primitives import call, load_int64, size_of, store_int64
 from fastnet.kernels.program import ACTIVATIONS, RUN, RUN_BLOCKS, RUN_LARGE, RUN_SWEEP

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import (
-    clear_vector,
     copy_element,
     copy_vector,
     deinterleave,
     interleave,
-    prefetch,
     size_of,
-    transpose_square,
+    transpose_in,
+    transpose_out,
 )
-from fastnet.kernels.target import PANEL_VECTORS, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, VECTOR_BYTES
 
-#: scratch is laid out in whole cache lines, so that no row of a panel straddles two
-CACHE_LINE = 64
+#: fewer elements than in so many vectors are moved one by one, not through a square of vectors
+FEW_VECTORS = 3
 
 
 @kernel
@@ -37,11 +36,33 @@ def copy_block(zero, source, source_row, source_col, rows, columns, target, targ
 
 
 @kernel
-def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
-    """Transpose rows of x: a column of x becomes a row of `target`, padded with zeros to whole vectors.
+def _turn_in(zero, source, source_row, source_col, rows, columns, target, target_row):
+    """A vector of samples or fewer, element by element or in squares."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    if source_col == size and rows * columns >= FEW_VECTORS * lanes:
+        for j in range(0, columns, lanes):
+            into = target + j * target_row
+            transpose_in(zero, source + j * size, source_row, rows, columns - j, into, target_row)
+    else:
+        copy_block(zero, source, source_row, source_col, rows, columns, target, size, target_row)
 
-    `target` has room for `columns` rounded up to a multiple of the lanes.
-    """
+
+@kernel
+def _turn_out(zero, source, source_row, rows, columns, target, target_row, target_col):
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    if target_col == size and rows * columns >= FEW_VECTORS * lanes:
+        for j in range(0, columns, lanes):
+            piece = source + j * source_row
+            transpose_out(zero, piece, source_row, rows, columns - j, target + j * size, target_row)
+    else:
+        copy_block(zero, source, size, source_row, rows, columns, target, target_row, target_col)
+
+
+@kernel
+def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
+    """Transpose rows of x: a column of x becomes a row of `target`, whose last vector need not be whole."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
     whole = rows // lanes
@@ -57,19 +78,12 @@ def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
             deinterleave(zero, 3, source, into, target_row)
         elif packed and columns == 4:
             deinterleave(zero, 4, source, into, target_row)
-        elif x_col == size:
-            for j in range(0, columns, lanes):
-                transpose_square(
-                    zero, source + j * size, x_row, columns - j, into + j * target_row, target_row
-                )
         else:
-            copy_block(zero, source, x_row, x_col, lanes, columns, into, size, target_row)
+            _turn_in(zero, source, x_row, x_col, lanes, columns, into, target_row)
     rest = rows - whole * lanes
     if rest > 0:
         into = target + whole * VECTOR_BYTES
-        for j in range(columns):
-            clear_vector(zero, into + j * target_row)
-        copy_block(zero, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, size, target_row)
+        _turn_in(zero, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, target_row)
 
 
 @kernel
@@ -91,29 +105,11 @@ def lanes_to_samples(zero, source, source_row, rows, columns, out, out_row, out_
         elif packed and columns == 4:
             interleave(zero, 4, piece, source_row, into)
         else:
-            j = 0
-            if out_col == size:
-                while j + lanes <= columns:
-                    transpose_square(
-                        zero, piece + j * source_row, source_row, lanes, into + j * size, out_row
-                    )
-                    j += lanes
-            copy_block(
-                zero, piece + j * source_row, size, source_row, lanes, columns - j,
-                into + j * out_col, out_row, out_col,
-            )  # fmt: skip
-    done = whole * lanes
-    copy_block(
-        zero,
-        source + done * size,
-        size,
-        source_row,
-        rows - done,
-        columns,
-        out + done * out_row,
-        out_row,
-        out_col,
-    )
+            _turn_out(zero, piece, source_row, lanes, columns, into, out_row, out_col)
+    rest = rows - whole * lanes
+    if rest > 0:
+        piece, into = source + whole * VECTOR_BYTES, out + whole * lanes * out_row
+        _turn_out(zero, piece, source_row, rest, columns, into, out_row, out_col)
 
 
 @kernel
@@ -137,13 +133,11 @@ def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
     """Columns of W, a panel's width after the other, each panel's rows without a gap between them."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    row_bytes = PANEL_VECTORS * VECTOR_BYTES
+    row_bytes = PANEL_ROW
     whole = columns // lanes if w_col == size or w_row == size else 0
     if w_col == size:
         for k in range(depth):
             source, into = w + k * w_row, panels + k * row_bytes
-            for i in range(0, columns * size, 64):  # a new page in every row: the hardware looks less far
-                prefetch(source + 4 * w_row + i)
             v = 0
             while v < whole:
                 for i in range(min(PANEL_VECTORS, whole - v)):
@@ -155,7 +149,7 @@ def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
             source = w + v * lanes * w_col
             k = 0
             while k + lanes <= depth:
-                transpose_square(zero, source + k * size, w_col, lanes, into + k * row_bytes, row_bytes)
+                transpose_in(zero, source + k * size, w_col, lanes, lanes, into + k * row_bytes, row_bytes)
                 k += lanes
             copy_block(
                 zero, source + k * size, w_row, w_col, depth - k, lanes, into + k * row_bytes, row_bytes, size

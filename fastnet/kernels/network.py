@@ -7,8 +7,8 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import CHUNK, GROUP, PACK_ROWS, PANEL_BYTES, outputs_in_lanes, samples_in_lanes
-from fastnet.kernels.layout import CACHE_LINE, copy_rows, lanes_to_samples, padded_row, samples_to_lanes
+from fastnet.kernels.layer import CHUNK, PACK_ROWS, PANEL_BYTES, outputs_in_lanes, samples_in_lanes
+from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
     BIAS,
@@ -27,7 +27,7 @@ from fastnet.kernels.table import (
     X_ROW,
     X,
 )
-from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
 
 
 @kernel
@@ -76,7 +76,7 @@ def scratch_bytes(zero, table, by_samples, block):
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     packed = 0
     if may_pack(zero, table, block):
-        packed = block * CHUNK * size_of(zero) + GROUP * PANEL_BYTES
+        packed = block * CHUNK * size_of(zero) + PANEL_BYTES
     sums = hidden_buffers(zero, table) * block + min(block, PACK_ROWS)
     return CACHE_LINE + packed + sums * padded_row(zero, most)
 

@@ -129,30 +129,79 @@ def clear_vector(typingctx: Any, zero: Any, target: Any) -> Any:
 
 
 @intrinsic
-def transpose_square(
-    typingctx: Any, zero: Any, source: Any, source_row: Any, columns: Any, target: Any, target_row: Any
+def transpose_in(
+    typingctx: Any,
+    zero: Any,
+    source: Any,
+    source_row: Any,
+    rows: Any,
+    columns: Any,
+    target: Any,
+    target_row: Any,
 ) -> Any:
-    """Transpose a square of vector length. Only the first `columns` of each source row are read."""
+    """Transpose rows by columns into a square of vector length; no more than those is read."""
     size = itemsize(zero)
     lanes = VECTOR_BYTES // size
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, source, source_row, columns, target, target_row = args
+        _, source, source_row, rows, columns, target, target_row = args
 
-        def move(load: Any) -> None:
-            rows = [load(b.add(source, b.mul(source_row, I64(i)))) for i in range(lanes)]
-            for i, row in enumerate(vector.transpose(rows)):
+        def move(load: Any, row_of: Any) -> None:
+            read = [load(b.add(source, b.mul(source_row, row_of(i)))) for i in range(lanes)]
+            for i, row in enumerate(vector.transpose(read)):
                 vector.store(b, row.v, b.add(target, b.mul(target_row, I64(i))))
 
-        with b.if_else(b.icmp_signed(">=", columns, I64(lanes))) as (whole, part):
-            with whole:
-                move(lambda address: vector.load_vector(b, address, size))
+        def clamped(i: int) -> Any:
+            last = b.sub(rows, I64(1))
+            return b.select(b.icmp_signed("<", I64(i), last), I64(i), last)
+
+        whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
+        with b.if_else(whole) as (square, part):
+            with square:
+                move(lambda address: vector.load_vector(b, address, size), I64)
             with part:
                 mask = vector.first_lanes(b, columns, size)
-                move(lambda address: vector.load_masked(b, address, mask, size))
+                move(lambda address: vector.load_masked(b, address, mask, size), clamped)
         return context.get_dummy_value()
 
-    return types.void(zero, _INT, _INT, _INT, _INT, _INT), codegen
+    return types.void(zero, *[_INT] * 6), codegen
+
+
+@intrinsic
+def transpose_out(
+    typingctx: Any,
+    zero: Any,
+    source: Any,
+    source_row: Any,
+    rows: Any,
+    columns: Any,
+    target: Any,
+    target_row: Any,
+) -> Any:
+    """Transpose a square of vector length into rows by columns; no more than those is written."""
+    size = itemsize(zero)
+    lanes = VECTOR_BYTES // size
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        _, source, source_row, rows, columns, target, target_row = args
+        read = [vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(lanes)]
+        turned = [
+            (row, b.add(target, b.mul(target_row, I64(i)))) for i, row in enumerate(vector.transpose(read))
+        ]
+        whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
+        with b.if_else(whole) as (square, part):
+            with square:
+                for row, address in turned:
+                    vector.store(b, row.v, address)
+            with part:
+                mask = vector.first_lanes(b, columns, size)
+                for i, (row, address) in enumerate(turned):
+                    # a store whose mask is empty takes hundreds of cycles on Zen 5
+                    with b.if_then(b.icmp_signed("<", I64(i), rows)):
+                        vector.store_masked(b, row, address, mask)
+        return context.get_dummy_value()
+
+    return types.void(zero, *[_INT] * 6), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -188,14 +237,3 @@ def interleave(typingctx: Any, zero: Any, columns: Any, source: Any, source_row:
         return context.get_dummy_value()
 
     return types.void(zero, columns, _INT, _INT, _INT), codegen
-
-
-@intrinsic
-def prefetch(typingctx: Any, address: Any) -> Any:
-    """Ask for the cache line at an address; any address will do."""
-
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        vector.prefetch(b, args[0])
-        return context.get_dummy_value()
-
-    return types.void(_INT), codegen

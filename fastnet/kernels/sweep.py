@@ -15,7 +15,7 @@ from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.primitives import call, size_of
 from fastnet.kernels.table import IDENTITY
-from fastnet.kernels.target import TILE_ROWS, TILES, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, TILES, VECTOR_BYTES
 from fastnet.kernels.tile import tile
 
 _WIDEST = max(TILES[1])
@@ -25,7 +25,7 @@ _TILE_WIDTH = tuple(
     for rows in range(TILE_ROWS + 1)
     for left in range(_WIDEST + 1)
 )
-_INTEGERS = 15
+_INTEGERS = 18
 
 
 @kernel
@@ -41,11 +41,13 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
 
     @numba.cfunc(types.int64(element, *[types.int64] * _INTEGERS), cache=cache, **OPTIONS)
     def sweep_tiles(
-        zero, rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation
-    ):
+        zero, rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add,
+        activation, pack, ahead, ahead_k,
+    ):  # fmt: skip
         digest  # noqa: B018
         lanes = VECTOR_BYTES // size_of(zero)
         vecs, whole = columns // lanes, (columns + lanes - 1) // lanes
+        line = 0
         while rows > 0:
             height = tile_height(rows)
             rest = columns - vecs * lanes
@@ -60,11 +62,17 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
                 tile(
                     zero, height, width, part, a, a_row, a_k, b + v * VECTOR_BYTES, b_k,
                     init + v * init_vec, init_row, init_vec, here, c_row, depth, add,
+                    pack + v * VECTOR_BYTES if pack else 0, ahead, ahead_k,
                 )  # fmt: skip
                 v += width
             if activation != IDENTITY:
                 for r in range(height):
                     activate(zero, activation, c + r * c_row, c + r * c_row, whole)
+            if pack:
+                b, b_k, pack = pack, PANEL_ROW, 0
+            line, ahead = line + CACHE_LINE, ahead + CACHE_LINE
+            if line >= PANEL_ROW:  # all of that panel is on its way
+                ahead, ahead_k = c, 0
             a, init, c, rows = a + height * a_row, init + height * init_row, c + height * c_row, rows - height
         return 0
 
@@ -75,14 +83,18 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
 def sweep(
     zero, address,
     rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
+    pack, ahead, ahead_k,
 ):  # fmt: skip
     """C = activation(init + A B): rows of tiles, each along all columns of B. A softmax is the caller's.
 
     Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole
     vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,
-    C = activation(C + init + A B).
+    C = activation(C + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and
+    read from there by the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched
+    into the second-level cache; any address will do.
     """
     call(
         zero, address,
-        (rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation),
+        (rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
+         pack, ahead, ahead_k),
     )  # fmt: skip

@@ -44,6 +44,7 @@ def _vector_unit() -> tuple[int, int]:
 
 
 VECTOR_BYTES, VECTOR_REGISTERS = _vector_unit()
+CACHE_LINE = 64
 
 #: rows of a register tile -> how many vectors wide it may be, widest first. Accumulators, one row of
 #: broadcasts and one loaded vector have to fit in the registers.
@@ -54,5 +55,6 @@ TILES = {
 TILE_ROWS = max(TILES)
 #: width of the tallest tile: the panels that weights are packed into
 PANEL_VECTORS = TILES[TILE_ROWS][0]
+PANEL_ROW = PANEL_VECTORS * VECTOR_BYTES
 #: vectors of samples that go through a narrow network together; every tile width divides it or nearly
 BLOCK_VECTORS = 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from numba import types
@@ -9,13 +10,17 @@ from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.primitives import itemsize
-from fastnet.kernels.target import TILES, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, TILE_ROWS, TILES, VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
 #: rows of weights that few rows take at a time, and the vectors of each that one row takes at a time:
 #: whole cache lines, read before others displace them
 STREAM_DEPTH, STREAM_VECTORS = 8, 4
+
+
+#: a size of tile as one number: rows times _KEY_ROW, and vectors or _MASKED, and perhaps _PACKING
+_KEY_ROW, _PACKING, _MASKED = 64, 32, 16
 
 
 @intrinsic
@@ -37,36 +42,51 @@ def tile(
     c_row: Any,
     depth: Any,
     add: Any,
+    pack: Any,
+    ahead: Any,
+    ahead_k: Any,
 ) -> Any:
     """C = init + A B on one register tile, as a chain of fused multiply-adds in ascending k.
 
     C is `rows` by `vecs` vectors; A is broadcast element by element, of any strides; the vectors of B lie
     side by side in each of its `depth` rows. With `add`, C += init + A B. With `lanes` > 0 (one vector
-    wide only), no more than that many lanes of B and init are read. All sizes of tile are emitted here,
-    and chosen by a switch on rows and vecs.
+    wide only), no more than that many lanes of B and init are read. With `pack`, TILE_ROWS rows only, the
+    vectors of B are stored there as they pass, as a panel. The widest of the tallest tiles fetch a line of
+    cache for each k, from `ahead` on in steps of `ahead_k`. All sizes of tile are emitted here, and chosen by
+    a switch on rows and vecs.
     """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, rows, vecs, lanes, *operands = args
+        _, rows, vecs, lanes, *operands, pack, ahead, ahead_k = args
         done = b.append_basic_block("tile_done")
-        partial = b.icmp_signed(">", lanes, I64(0))
-        key = b.add(b.mul(rows, I64(32)), b.select(partial, I64(16), vecs))
+        flag = b.select(b.icmp_signed(">", lanes, I64(0)), I64(_MASKED), vecs)
+        flag = b.select(b.icmp_signed("!=", pack, I64(0)), b.add(flag, I64(_PACKING)), flag)
         never = b.append_basic_block("tile_never")
-        choice = b.switch(key, never)
+        choice = b.switch(b.add(b.mul(rows, I64(_KEY_ROW)), flag), never)
         with b.goto_block(never):
             b.unreachable()
         for height, widths in TILES.items():
-            for width, masked in [*((w, False) for w in widths), (1, True)]:
-                block = b.append_basic_block(f"tile_{height}x{width}{'m' if masked else ''}")
-                choice.add_case(I64(height * 32 + (16 if masked else width)), block)
+            tallest = height == TILE_ROWS
+            for width, masked, packing in product(widths, (False, True), (False, True)):
+                if (masked and width > 1) or (packing and not tallest):
+                    continue
+                block = b.append_basic_block("tile")
+                key = height * _KEY_ROW + packing * _PACKING + (_MASKED if masked else width)
+                choice.add_case(I64(key), block)
                 b.position_at_end(block)
-                _emit_tile(b, size, height, width, lanes if masked else None, *operands)
+                _emit_tile(
+                    b, size, height, width,
+                    lanes if masked else None,
+                    pack if packing else None,
+                    (ahead, ahead_k) if tallest and width == PANEL_VECTORS else None,
+                    *operands,
+                )  # fmt: skip
                 b.branch(done)
         b.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(zero, *[_INT] * 15), codegen
+    return types.void(zero, *[_INT] * 18), codegen
 
 
 def _emit_tile(
@@ -75,6 +95,8 @@ def _emit_tile(
     height: int,
     width: int,
     lanes: Any,
+    pack: Any,
+    ahead: Any,
     a: Any,
     a_row: Any,
     a_k: Any,
@@ -104,8 +126,9 @@ def _emit_tile(
     # left alone, each row's address becomes the one before it plus a stride: a chain as long as the sums'
     a_rows = [b.mul(a_row, I64(r)) for r in range(height)]
     a_rows = [vector.opaque(b, offset) if r in (3, 5) else offset for r, offset in enumerate(a_rows)]
-    for r in range(height):  # a wide layer's sums wait in a farther cache while the loop runs
-        vector.prefetch(b, at(c, r, c_row, 0, wide))
+    if ahead is not None:  # a wide layer's sums wait in a farther cache while the loop runs
+        for r, line in product(range(height), range(0, width * VECTOR_BYTES, CACHE_LINE)):
+            vector.prefetch(b, b.add(b.add(c, b.mul(c_row, I64(r))), I64(line)), 3)
     before = b.block
     loop, after = b.append_basic_block("k"), b.append_basic_block("k_done")
     b.cbranch(b.icmp_signed(">", depth, I64(0)), loop, after)
@@ -113,7 +136,11 @@ def _emit_tile(
     b.position_at_end(loop)
     phi = {key: b.phi(start[key].v.type) for key in grid}
     left, a_now, b_now = b.phi(I64), b.phi(I64), b.phi(I64)
+    pack_now = None if pack is None else b.phi(I64)
+    ahead_now = None if ahead is None else b.phi(I64)
     acc = {key: vector.Vec(b, phi[key]) for key in grid}
+    if ahead is not None:
+        vector.prefetch(b, ahead_now, 2)
     a_here = vector.opaque(b, a_now)
     if height < width:  # hold the broadcasts, take the vectors one at a time
         splats = [vector.load_splat(b, b.add(a_here, a_rows[r]), size) for r in range(height)]
@@ -123,15 +150,22 @@ def _emit_tile(
                 acc[r, v] = splats[r].fma(vec, acc[r, v])
     else:
         loaded = [load(b.add(b_now, I64(v * VECTOR_BYTES))) for v in range(width)]
+        if pack is not None:
+            for v, vec in enumerate(loaded):
+                vector.store(b, vec.v, b.add(pack_now, I64(v * VECTOR_BYTES)))
         for r in range(height):
             one = vector.load_splat(b, b.add(a_here, a_rows[r]), size)
             for v in range(width):
                 acc[r, v] = one.fma(loaded[v], acc[r, v])
-    steps = (
+    steps = [
         (left, depth, b.sub(left, I64(1))),
         (a_now, a, b.add(a_here, a_k)),
         (b_now, b_address, b.add(b_now, b_k)),
-    )
+    ]
+    if pack is not None:
+        steps.append((pack_now, pack, b.add(pack_now, I64(PANEL_ROW))))
+    if ahead is not None:
+        steps.append((ahead_now, ahead[0], b.add(ahead_now, ahead[1])))
     for variable, first, following in steps:
         variable.add_incoming(first, before)
         variable.add_incoming(following, loop)

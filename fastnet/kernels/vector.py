@@ -165,13 +165,13 @@ def opaque(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return b.call(same, (value,), attrs=("convergent",))
 
 
-def prefetch(b: ir.IRBuilder, address: ir.Value) -> None:
+def prefetch(b: ir.IRBuilder, address: ir.Value, locality: int) -> None:
     """Ask for the cache line at `address`."""
     byte = ir.IntType(8).as_pointer()
     fn = b.module.globals.get("llvm.prefetch.p0") or ir.Function(
         b.module, ir.FunctionType(ir.VoidType(), (byte, I32, I32, I32)), "llvm.prefetch.p0"
     )
-    b.call(fn, (b.inttoptr(address, byte), I32(0), I32(3), I32(1)))
+    b.call(fn, (b.inttoptr(address, byte), I32(0), I32(locality), I32(1)))
 
 
 def load_vector(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
