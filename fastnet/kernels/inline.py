@@ -17,7 +17,6 @@ from numba.extending import lower_builtin, type_callable
 
 from fastnet.kernels import vector
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.target import CACHE_LINE
 from fastnet.kernels.params import check_types, depth_of
 from fastnet.kernels.primitives import call, load_int64, size_of, store_int64
 from fastnet.kernels.program import ACTIVATIONS, RUN, RUN_BLOCKS, RUN_LARGE, RUN_SWEEP
@@ -41,6 +40,7 @@ from fastnet.kernels.table import (
     W,
     X,
 )
+from fastnet.kernels.target import CACHE_LINE
 from fastnet.kernels.vector import I64
 
 
