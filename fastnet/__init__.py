@@ -1,6 +1,7 @@
 """Neural networks in NumPy's terms on compiled kernels: change the import, ``predict`` is faster."""
 
 from fastnet._version import __version__
+from fastnet.compiled import cfunc_predict, njit_predict
 from fastnet.explain import explain
 from fastnet.guarantees import guarantees
 from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
@@ -18,9 +19,11 @@ __all__ = [
     "Tanh",
     "TwoLayerNet",
     "__version__",
+    "cfunc_predict",
     "explain",
     "get_num_threads",
     "guarantees",
+    "njit_predict",
     "set_num_threads",
     "warmup",
 ]

@@ -19,7 +19,7 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, startup, table, threads
+from benchmarks import common, control, kernels, memory, network, njit, startup, table, threads
 from fastnet import reference
 
 KINDS = ("time_", "track_", "peakmem_")
@@ -106,6 +106,7 @@ def test_the_suites_are_found():
         memory.Memory,
         network.OneRowOverhead,
         network.Predict,
+        njit.InNjit,
         startup.Startup,
         threads.AllCores,
         threads.Threads,

@@ -1,0 +1,167 @@
+"""Few rows of a small network, one at a time: no plan, no tiles, nothing but the sums.
+
+For one row the lanes hold neighbouring outputs. The sums run in the canonical order of ``layer.py``, so that
+the bits are those of every other way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+from fastnet.kernels import vector
+from fastnet.kernels.activations import activate
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.layer import CHUNK, FAST_WEIGHTS
+from fastnet.kernels.layout import copy_rows
+from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
+from fastnet.kernels.softmax import softmax_rows
+from fastnet.kernels.table import (
+    ACTIVATION,
+    BIAS,
+    CALL_BYTES,
+    DEPTH,
+    FAN_IN,
+    FAN_OUT,
+    LAYER_BYTES,
+    OUT,
+    OUT_COL,
+    OUT_ROW,
+    SOFTMAX,
+    W_COL,
+    W_ROW,
+    X_COL,
+    X_ROW,
+    W,
+    X,
+)
+from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.vector import I64, Vec, repeat
+
+#: bytes of a layer's results, of which two lie on the stack
+_BUFFER = 8 * 1024
+_BUFFERS = 2 * _BUFFER
+#: several rows are quicker one by one only if they are few, and their multiply-adds, too
+_FEW_ROWS, _FEW_WORK = 5, 1600
+#: vectors of outputs at a time, widest first: four chains of fused multiply-adds keep the units busy
+_WIDTHS = (4, 2, 1)
+
+
+@intrinsic
+def row_sums(
+    typingctx: Any,
+    zero: Any,
+    a: Any,
+    a_k: Any,
+    w: Any,
+    w_row: Any,
+    bias: Any,
+    c: Any,
+    fan_in: Any,
+    fan_out: Any,
+) -> Any:
+    """C = bias + A W for one row of A, of any stride; the columns of W are contiguous.
+
+    C has room for whole vectors; of W and bias no more is read than there is.
+    """
+    size = itemsize(zero)
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        _, a, a_k, w, w_row, bias, c, fan_in, fan_out = args
+
+        def panel(width: int, first: Any, mask: Any) -> None:
+            at = b.mul(first, I64(size))
+            here = [b.add(at, I64(v * VECTOR_BYTES)) for v in range(width)]
+            start = [_load(b, b.add(bias, offset), mask, size) for offset in here]
+            total = _canonical_sums(b, start, a, a_k, b.add(w, at), w_row, fan_in, mask, size)
+            for vec, offset in zip(total, here, strict=True):
+                vector.store(b, vec.v, b.add(c, offset))
+
+        lanes = VECTOR_BYTES // size
+        done: Any = I64(0)
+        for width in _WIDTHS:
+            columns = width * lanes
+
+            def body(first: Any, _: Any, width: int = width) -> tuple[()]:
+                panel(width, first, None)
+                return ()
+
+            done, _ = repeat(b, b.sub(fan_out, I64(columns - 1)), columns, (), body, done)
+        with b.if_then(b.icmp_signed("<", done, fan_out)):
+            panel(1, done, vector.first_lanes(b, b.sub(fan_out, done), size))
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.int64] * 8), codegen
+
+
+def _load(b: Any, address: Any, mask: Any, size: int) -> Vec:
+    if mask is None:
+        return vector.load_vector(b, address, size)
+    return vector.load_masked(b, address, mask, size)
+
+
+def _canonical_sums(
+    b: Any, start: list[Vec], a: Any, a_k: Any, w: Any, w_row: Any, fan_in: Any, mask: Any, size: int
+) -> list[Vec]:
+    """Chunks of inputs, each a chain: the first from the start, each later one from zero and then added."""
+
+    def add_input(k: Any, sums: list[Vec]) -> list[Vec]:
+        one, row = vector.load_splat(b, b.add(a, b.mul(k, a_k)), size), b.add(w, b.mul(k, w_row))
+        loaded = [_load(b, b.add(row, I64(v * VECTOR_BYTES)), mask, size) for v in range(len(sums))]
+        return [one.fma(vec, total) for vec, total in zip(loaded, sums, strict=True)]
+
+    def chain(start: list[Vec], k: Any) -> list[Vec]:
+        end = b.add(k, I64(CHUNK))
+        end = b.select(b.icmp_signed("<", end, fan_in), end, fan_in)
+        return repeat(b, end, 1, start, add_input, k)[1]
+
+    def add_chunk(k: Any, sums: list[Vec]) -> list[Vec]:
+        later = chain([vec.like(0.0) for vec in sums], k)
+        return [total + more for total, more in zip(sums, later, strict=True)]
+
+    return repeat(b, fan_in, CHUNK, chain(start, I64(0)), add_chunk, I64(CHUNK))[1]
+
+
+@kernel
+def suits_rows(zero, table, batch):
+    """Whether `run_small` takes this network, and is the quickest for so many rows."""
+    size = size_of(zero)
+    possible, work = True, 0
+    for i in range(load_int64(table + DEPTH)):
+        layer = table + CALL_BYTES + i * LAYER_BYTES
+        fan_in, row_bytes = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT) * size
+        possible = possible and row_bytes <= _BUFFER and load_int64(layer + W_COL) == size
+        possible = possible and fan_in * row_bytes <= FAST_WEIGHTS
+        work += fan_in * row_bytes
+    return possible and (batch == 1 or (batch <= _FEW_ROWS and batch * work <= _FEW_WORK * size))
+
+
+@kernel
+def run_small(zero, table, rows):
+    """All rows through all layers."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    depth = load_int64(table + DEPTH)
+    one = stack_bytes(_BUFFERS)
+    for row in range(rows):
+        a, a_k = load_int64(table + X) + row * load_int64(table + X_ROW), load_int64(table + X_COL)
+        here, there = one, one + _BUFFER
+        fan_out = 0
+        for i in range(depth):
+            layer = table + CALL_BYTES + i * LAYER_BYTES
+            fan_out = load_int64(layer + FAN_OUT)
+            row_sums(
+                zero, a, a_k, load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS),
+                here, load_int64(layer + FAN_IN), fan_out,
+            )  # fmt: skip
+            activation = load_int64(layer + ACTIVATION)
+            if activation == SOFTMAX:
+                softmax_rows(zero, here, 0, here, 0, 1, fan_out)
+            else:
+                activate(zero, activation, here, here, (fan_out + lanes - 1) // lanes)
+            a, a_k = here, size
+            here, there = there, here
+        out = load_int64(table + OUT) + row * load_int64(table + OUT_ROW)
+        copy_rows(zero, a, 0, size, 1, fan_out, out, 0, load_int64(table + OUT_COL))
