@@ -151,3 +151,21 @@ def test_two_results_are_two_arrays(label):
     second = answer(c.fast)(-c.x)
     assert not np.shares_memory(first, second), c.name
     np.testing.assert_array_equal(first, kept, c.name)
+
+
+def test_a_layer_alone_stays_within_its_scratch():
+    """In a process of its own, as memory written past the end ends it, sooner or later."""
+    program = """
+import numpy as np
+import fastnet
+rng = np.random.default_rng(0)
+for fan_in, fan_out in ((257, 2), (257, 3), (257, 20)):
+    layer = fastnet.Affine(rng.standard_normal((fan_in, fan_out)), rng.standard_normal(fan_out))
+    x = rng.standard_normal((4000, fan_in))
+    for _ in range(200):
+        layer.forward(x)
+"""
+    environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "85"}
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ The softmax, which needs whole rows, has a file of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -40,7 +41,7 @@ def activate(typingctx: Any, zero: Any, activation: Any, source: Any, target: An
         choice = b.switch(activation, done)
         for number, function in ELEMENTWISE.items():
             name = f"{function.__name__}_vectors_f{8 * size}"
-            fn = b.module.globals.get(name) or _emit_vectors(b.module, name, function, size)
+            fn = vector.function(b, name, 3, partial(_emit_vectors, function, size))
             block = b.append_basic_block(function.__name__)
             choice.add_case(I64(number), block)
             b.position_at_end(block)
@@ -52,12 +53,9 @@ def activate(typingctx: Any, zero: Any, activation: Any, source: Any, target: An
     return types.void(zero, *[_INT] * 4), codegen
 
 
-def _emit_vectors(module: ir.Module, name: str, function: Callable[[Vec], Vec], size: int) -> ir.Function:
-    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), (I64, I64, I64)), name)
-    fn.linkage = "internal"
-    fn.attributes.add("noinline")
-    source, target, count = fn.args
-    b = ir.IRBuilder(fn.append_basic_block("entry"))
+def _emit_vectors(
+    function: Callable[[Vec], Vec], size: int, b: ir.IRBuilder, source: Any, target: Any, count: Any
+) -> None:
     reached: ir.Value = I64(0)
     # one alone is a chain of operations that waits for itself; four take a quarter less, and eight no less
     for together in (4, 1):
@@ -70,5 +68,3 @@ def _emit_vectors(module: ir.Module, name: str, function: Callable[[Vec], Vec], 
             return ()
 
         reached, _ = repeat(b, b.sub(count, I64(together - 1)), together, (), apply, reached)
-    b.ret_void()
-    return fn

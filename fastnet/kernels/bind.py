@@ -26,8 +26,12 @@ from fastnet.kernels.table import (
     OUT,
     OUT_COL,
     OUT_ROW,
+    P_RUN_ROWS,
+    P_STEPS,
+    P_SWEEP,
     PROGRAM_HEAD,
     RUN_ROWS,
+    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -57,8 +61,9 @@ def bind_layers(zero, x, dense, program, depth, table):
         return REFUSED, 0, 0, 0, 0
     store_int64(table + X, data(x))
     store_int64(table + X_COL, stride(x, axes - 1))
-    store_int64(table + SWEEP, load_int64(program + BYTES_DATA))
-    store_int64(table + RUN_ROWS, load_int64(program + BYTES_DATA + 8))
+    store_int64(table + SWEEP, load_int64(program + BYTES_DATA + P_SWEEP))
+    store_int64(table + STEPS, load_int64(program + BYTES_DATA + P_STEPS))
+    store_int64(table + RUN_ROWS, load_int64(program + BYTES_DATA + P_RUN_ROWS))
     store_int64(table + DEPTH, depth)
     fan_in = length(x, axes - 1)
     work = 16 * fan_in

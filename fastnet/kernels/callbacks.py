@@ -28,6 +28,7 @@ from fastnet.kernels.table import (
     OUT,
     OUT_COL,
     RUN_ROWS,
+    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -48,10 +49,10 @@ ROOM = 4096
 def make_block(weights: Any, activations: tuple[int, ...], output: int) -> np.ndarray[Any, Any]:
     """The user's data for arrays that have been checked. It holds addresses: keep the arrays alive."""
     dtype = weights[0][0].dtype
-    run, large, run_blocks, sweep = kernel_addresses(dtype)
+    run, large, sweep, steps, run_blocks, _ = kernel_addresses(dtype)
     table = np.zeros((CALL_BYTES + len(weights) * LAYER_BYTES) // 8, np.int64)
-    table[[f // 8 for f in (DEPTH, SWEEP, RUN_ROWS, X_COL, OUT_COL)]] = (
-        len(weights), sweep, run_blocks, dtype.itemsize, dtype.itemsize,
+    table[[f // 8 for f in (DEPTH, SWEEP, STEPS, RUN_ROWS, X_COL, OUT_COL)]] = (
+        len(weights), sweep, steps, run_blocks, dtype.itemsize, dtype.itemsize,
     )  # fmt: skip
     fields = [f // 8 for f in (W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION)]
     for i, ((weight, bias), activation) in enumerate(zip(weights, activations, strict=True)):

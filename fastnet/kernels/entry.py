@@ -38,8 +38,10 @@ from fastnet.kernels.jit import OPTIONS, source_digest
 from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
-from fastnet.kernels.primitives import clear_vector, load_int64, size_of, stack_bytes, store_int64
+from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, stack_bytes, store_int64
+from fastnet.kernels.row import compile_run_few, suits_rows
 from fastnet.kernels.softmax import softmax_rows
+from fastnet.kernels.steps import compile_steps
 from fastnet.kernels.sweep import compile_sweep
 from fastnet.kernels.table import (
     ARRAY_TYPE,
@@ -52,12 +54,16 @@ from fastnet.kernels.table import (
     OUT,
     OUT_COL,
     OUT_ROW,
+    P_ARRAY_EMPTY,
+    P_RUN_FEW,
     PROGRAM,
     SEEN,
     SOFTMAX,
 )
 from fastnet.kernels.target import VECTOR_BYTES
 
+#: in the order of their addresses in a program
+_KERNELS = (compile_sweep, compile_steps, compile_run_rows, compile_run_few)
 LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 MAX_DEPTH = 32
 _TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
@@ -94,7 +100,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return owned(x_ref, large)
         if out == none:
             count_reference(dtype)
-            function = load_int64(program + BYTES_DATA + 16)
+            function = load_int64(program + BYTES_DATA + P_ARRAY_EMPTY)
             out = call_array_empty(function, axes, batch if axes == 2 else columns, columns, dtype)
             if out == 0:  # no memory; the exception is set
                 return owned(x_ref, out)
@@ -103,6 +109,9 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             store_int64(table + OUT_COL, size_of(zero))
         else:
             count_reference(out)
+        if suits_rows(zero, table, batch):
+            call(zero, load_int64(program + BYTES_DATA + P_RUN_FEW), (table, batch))
+            return owned(x_ref, out)
         by_samples, block = plan(zero, table, batch)
         block = min(block, max(batch, 1))
         if scratch_bytes(zero, table, by_samples, block) <= _STACK_SCRATCH:
@@ -217,7 +226,7 @@ def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     for function, signature in zip(functions, signatures, strict=True):
         function.compile(signature)
         points.append(function.overloads[signature].entry_point)
-    kernels = tuple(make(ref.element, digest, cache) for make in (compile_sweep, compile_run_rows))
+    kernels = tuple(make(ref.element, digest, cache) for make in _KERNELS)
     hits = [sum(f.stats.cache_hits.values()) for f in functions] + [k.cache_hits for k in kernels]
     origin = UNCACHED if not cache else LOADED if all(hits) else COMPILED
     predict, bind, run, activate_alone = points

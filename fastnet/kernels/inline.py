@@ -19,7 +19,7 @@ from fastnet.kernels import vector
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.params import check_types, depth_of
 from fastnet.kernels.primitives import call, load_int64, size_of, store_int64
-from fastnet.kernels.program import ACTIVATIONS, RUN, RUN_BLOCKS, RUN_LARGE, RUN_SWEEP
+from fastnet.kernels.program import ACTIVATIONS, RUN, RUN_BLOCKS, RUN_LARGE, RUN_STEPS, RUN_SWEEP
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -32,6 +32,7 @@ from fastnet.kernels.table import (
     OUT_COL,
     OUT_ROW,
     RUN_ROWS,
+    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -165,6 +166,7 @@ def _checked_run(
     store_int64(table + OUT_COL, out_col)
     store_int64(table + DEPTH, depth)
     store_int64(table + SWEEP, load_int64(program + RUN_SWEEP))
+    store_int64(table + STEPS, load_int64(program + RUN_STEPS))
     store_int64(table + RUN_ROWS, load_int64(program + RUN_BLOCKS))
     large = load_int64(program + RUN_LARGE)
     needed = call(zero, load_int64(program + RUN), (table, rows, large))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba import types
 from numba.core import config
 
 #: no fastmath: contraction is written out as fma, and nothing else may be reordered
@@ -15,8 +16,14 @@ OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that only other compiled functions call: it needs no way in from Python or C."""
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    """Compile a function that only other compiled functions call: it needs no way in from Python or C.
+
+    Left alone, Numba would compile it anew for every number that a caller writes out as an argument.
+    """
+    compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    template = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
+    return compiled
 
 
 def source_digest() -> str:

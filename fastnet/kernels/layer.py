@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layout import copy_block, copy_rows, pack_panels, padded_row
-from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN, narrow_sums
+from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
 from fastnet.kernels.primitives import load_int64, size_of, stack_bytes
-from fastnet.kernels.softmax import softmax_columns, softmax_rows
+from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
 from fastnet.kernels.sweep import sweep
 from fastnet.kernels.table import ACTIVATION, BIAS, CHUNK, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
 from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
@@ -57,26 +57,26 @@ def way(zero, layer, rows):
 
 
 @kernel
-def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
+def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
     chosen = way(zero, layer, rows)
     if chosen == NARROWLY and a_k == size_of(zero):
-        _narrow(zero, sweep_tiles, layer, a, a_row, rows, c, c_row)
+        _narrow(zero, table, layer, a, a_row, rows, c, c_row)
     elif chosen == PACKED:
-        _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
+        _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
         step, group = CHUNK, max(load_int64(layer + FAN_OUT), 1)
         if chosen == STREAMED:
             step = STREAM_DEPTH
             if rows > 1:
                 step, group = FEW_DEPTH, FEW_BYTES // size_of(zero)
-        _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group)
+        _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group)
     if load_int64(layer + ACTIVATION) == SOFTMAX:
-        softmax_rows(zero, c, c_row, c, c_row, rows, load_int64(layer + FAN_OUT))
+        softmax_of_rows(zero, table, c, c_row, rows, load_int64(layer + FAN_OUT))
 
 
 @kernel
-def _narrow(zero, sweep_tiles, layer, a, a_row, rows, c, c_row):
+def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
     """Few outputs: rows of A are turned into the lanes, two vectors' worth at a time."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
@@ -84,15 +84,15 @@ def _narrow(zero, sweep_tiles, layer, a, a_row, rows, c, c_row):
     turned = stack_bytes(_NARROW_BYTES)
     for i in range(0, rows, 2 * lanes):
         one, other = min(i, rows - lanes), min(i + lanes, rows - lanes)  # some rows twice, to the same result
-        narrow_sums(
-            zero, fan_out, a + one * a_row, a + other * a_row, a_row,
+        narrow(
+            zero, table, fan_out, a + one * a_row, a + other * a_row, a_row,
             load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL),
             load_int64(layer + BIAS), turned, fan_in,
         )  # fmt: skip
         activation = load_int64(layer + ACTIVATION)
         if activation != IDENTITY:  # no inputs: nothing but the activation
             sweep(
-                zero, sweep_tiles, 2 * fan_out, turned, 0, 0, turned, 0, turned, VECTOR_BYTES, 0,
+                zero, table, 2 * fan_out, turned, 0, 0, turned, 0, turned, VECTOR_BYTES, 0,
                 turned, VECTOR_BYTES, lanes, 0, 0, activation, 0, turned, 0,
             )  # fmt: skip
         copy_block(zero, turned, size, VECTOR_BYTES, lanes, fan_out, c + one * c_row, c_row, size)
@@ -101,7 +101,7 @@ def _narrow(zero, sweep_tiles, layer, a, a_row, rows, c, c_row):
 
 
 @kernel
-def _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels):
+def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels):
     """A chunk of W at a time, panel by panel, each packed by the first row of tiles that reads it.
 
     The other rows of tiles fetch the panel after it into the second-level cache meanwhile. Rows of A that
@@ -125,11 +125,11 @@ def _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, piec
             ahead = w + k * w_row + (j + width) * size if j + width < fan_out else w + (k + CHUNK) * w_row
             b, b_k, pack = w + k * w_row + j * w_col, w_row, panels
             if w_col != size or rows < 2 * TILE_ROWS:
-                pack_panels(zero, b, w_row, w_col, depth, columns, panels, PANEL_BYTES)
+                pack_panels(zero, table, b, w_row, w_col, depth, columns, panels, PANEL_BYTES)
                 b, b_k, pack, ahead = panels, PANEL_ROW, 0, panels
             at = j * size
             sweep(
-                zero, sweep_tiles, rows, piece, piece_row, size, b, b_k,
+                zero, table, rows, piece, piece_row, size, b, b_k,
                 zeros if k else bias + at, 0, 0 if k else VECTOR_BYTES,
                 c + at, c_row, columns, depth, k,
                 activation if k + depth == fan_in else IDENTITY, pack, ahead, w_row,
@@ -138,7 +138,7 @@ def _packed(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, piec
 
 
 @kernel
-def _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group):
+def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group):
     """W is read where it lies, `group` of its columns and `step` of its rows at a time.
 
     Sums are carried on from step to step: of the first chunk in C, of later ones in `partial` until they end.
@@ -170,7 +170,7 @@ def _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pa
             at = done * VECTOR_BYTES
             if at < columns * size:
                 sweep(
-                    zero, sweep_tiles, rows, a + k * a_k, a_row, a_k, w + k * w_row + at, w_row,
+                    zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row + at, w_row,
                     init + done * init_vec, init_row, init_vec, into + at, into_row, columns - at // size,
                     depth, 1 if later and last else 0, activation if k + depth == fan_in else IDENTITY,
                     0, c, 0,
@@ -179,7 +179,7 @@ def _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, pa
 
 
 @kernel
-def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, biases):
+def samples_in_lanes(zero, table, layer, a, row_bytes, vecs, c, zeros, biases):
     """One layer for vectors of samples; weights are broadcast element by element."""
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
@@ -190,10 +190,10 @@ def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, bia
         depth = min(CHUNK, fan_in - k)
         last = k + depth == fan_in
         sweep(
-            zero, sweep_tiles, fan_out, w + k * w_row, w_col, w_row, a + k * row_bytes, row_bytes,
+            zero, table, fan_out, w + k * w_row, w_col, w_row, a + k * row_bytes, row_bytes,
             zeros if k else biases, 0 if k else VECTOR_BYTES, 0,
             c, row_bytes, vecs * (VECTOR_BYTES // size), depth, k, activation if last else IDENTITY, 0, c, 0,
         )  # fmt: skip
         k += CHUNK
     if activation == SOFTMAX:
-        softmax_columns(zero, c, row_bytes, fan_out, vecs)
+        softmax_of_columns(zero, table, c, row_bytes, fan_out, vecs)

@@ -9,9 +9,8 @@ from fastnet.kernels.primitives import (
     deinterleave,
     interleave,
     size_of,
-    transpose_in,
-    transpose_out,
 )
+from fastnet.kernels.steps import turn_in, turn_out
 from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, VECTOR_BYTES
 
 #: fewer elements than in so many vectors are moved one by one, not through a square of vectors
@@ -36,32 +35,32 @@ def copy_block(zero, source, source_row, source_col, rows, columns, target, targ
 
 
 @kernel
-def _turn_in(zero, source, source_row, source_col, rows, columns, target, target_row):
+def _to_lanes(zero, table, source, source_row, source_col, rows, columns, target, target_row):
     """A vector of samples or fewer, element by element or in squares."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
     if source_col == size and rows * columns >= FEW_VECTORS * lanes:
         for j in range(0, columns, lanes):
             into = target + j * target_row
-            transpose_in(zero, source + j * size, source_row, rows, columns - j, into, target_row)
+            turn_in(zero, table, source + j * size, source_row, rows, columns - j, into, target_row)
     else:
         copy_block(zero, source, source_row, source_col, rows, columns, target, size, target_row)
 
 
 @kernel
-def _turn_out(zero, source, source_row, rows, columns, target, target_row, target_col):
+def _to_samples(zero, table, source, source_row, rows, columns, target, target_row, target_col):
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
     if target_col == size and rows * columns >= FEW_VECTORS * lanes:
         for j in range(0, columns, lanes):
             piece = source + j * source_row
-            transpose_out(zero, piece, source_row, rows, columns - j, target + j * size, target_row)
+            turn_out(zero, table, piece, source_row, rows, columns - j, target + j * size, target_row)
     else:
         copy_block(zero, source, size, source_row, rows, columns, target, target_row, target_col)
 
 
 @kernel
-def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
+def samples_to_lanes(zero, table, x, x_row, x_col, rows, columns, target, target_row):
     """Transpose rows of x: a column of x becomes a row of `target`, whose last vector need not be whole."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
@@ -79,15 +78,15 @@ def samples_to_lanes(zero, x, x_row, x_col, rows, columns, target, target_row):
         elif packed and columns == 4:
             deinterleave(zero, 4, source, into, target_row)
         else:
-            _turn_in(zero, source, x_row, x_col, lanes, columns, into, target_row)
+            _to_lanes(zero, table, source, x_row, x_col, lanes, columns, into, target_row)
     rest = rows - whole * lanes
     if rest > 0:
         into = target + whole * VECTOR_BYTES
-        _turn_in(zero, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, target_row)
+        _to_lanes(zero, table, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, target_row)
 
 
 @kernel
-def lanes_to_samples(zero, source, source_row, rows, columns, out, out_row, out_col):
+def lanes_to_samples(zero, table, source, source_row, rows, columns, out, out_row, out_col):
     """The way back: rows of `source` become columns of `out`; nothing is written beside them."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
@@ -105,11 +104,11 @@ def lanes_to_samples(zero, source, source_row, rows, columns, out, out_row, out_
         elif packed and columns == 4:
             interleave(zero, 4, piece, source_row, into)
         else:
-            _turn_out(zero, piece, source_row, lanes, columns, into, out_row, out_col)
+            _to_samples(zero, table, piece, source_row, lanes, columns, into, out_row, out_col)
     rest = rows - whole * lanes
     if rest > 0:
         piece, into = source + whole * VECTOR_BYTES, out + whole * lanes * out_row
-        _turn_out(zero, piece, source_row, rest, columns, into, out_row, out_col)
+        _to_samples(zero, table, piece, source_row, rest, columns, into, out_row, out_col)
 
 
 @kernel
@@ -129,7 +128,7 @@ def copy_rows(zero, source, source_row, source_col, rows, columns, out, out_row,
 
 
 @kernel
-def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
+def pack_panels(zero, table, w, w_row, w_col, depth, columns, panels, panel_bytes):
     """Columns of W, a panel's width after the other, each panel's rows without a gap between them."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
@@ -149,7 +148,7 @@ def pack_panels(zero, w, w_row, w_col, depth, columns, panels, panel_bytes):
             source = w + v * lanes * w_col
             k = 0
             while k + lanes <= depth:
-                transpose_in(zero, source + k * size, w_col, lanes, lanes, into + k * row_bytes, row_bytes)
+                turn_in(zero, table, source + k * size, w_col, lanes, lanes, into + k * row_bytes, row_bytes)
                 k += lanes
             copy_block(
                 zero, source + k * size, w_row, w_col, depth - k, lanes, into + k * row_bytes, row_bytes, size

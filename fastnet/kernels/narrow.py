@@ -6,6 +6,7 @@ all outputs. The sums run in the canonical order of ``layer.py``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -13,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.primitives import itemsize
+from fastnet.kernels.primitives import itemsize, turn_in
 from fastnet.kernels.table import CHUNK
 from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I64, Vec, repeat
@@ -53,8 +54,8 @@ def narrow_sums(
         done = b.append_basic_block("narrow_done")
         choice = b.switch(outputs, done)
         for count in range(1, NARROW + 1):
-            name = f"narrow_sums_{count}_f{8 * size}"
-            fn = b.module.globals.get(name) or _emit(b.module, name, size, count)
+            name, emit = f"narrow_sums_{count}_f{8 * size}", partial(_emit, size, count)
+            fn = vector.function(b, name, 9, emit)
             block = b.append_basic_block("narrow")
             choice.add_case(I64(count), block)
             b.position_at_end(block)
@@ -66,12 +67,20 @@ def narrow_sums(
     return types.void(zero, *[_INT] * 10), codegen
 
 
-def _emit(module: ir.Module, name: str, size: int, outputs: int) -> ir.Function:
-    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 9), name)
-    fn.linkage = "internal"
-    fn.attributes.add("noinline")
-    b = ir.IRBuilder(fn.append_basic_block("entry"))
-    a, other, a_row, w, w_row, w_col, bias, c, fan_in = fn.args
+def _emit(
+    size: int,
+    outputs: int,
+    b: ir.IRBuilder,
+    a: Any,
+    other: Any,
+    a_row: Any,
+    w: Any,
+    w_row: Any,
+    w_col: Any,
+    bias: Any,
+    c: Any,
+    fan_in: Any,
+) -> None:
     lanes = VECTOR_BYTES // size
     room = b.alloca(ir.ArrayType(vector.vector_type(size), 2 * lanes))
     room.align = 64
@@ -109,11 +118,10 @@ def _emit(module: ir.Module, name: str, size: int, outputs: int) -> ir.Function:
         k, sums = repeat(b, b.sub(end, I64(lanes - 1)), lanes, sums, add_squares, k)
         rest = b.sub(end, k)
         with b.if_then(b.icmp_signed(">", rest, I64(0))):
-            mask = vector.first_lanes(b, rest, size)
+            turn, wide = turn_in(b, size), I64(VECTOR_BYTES)
             for g, start in enumerate(groups):
-                square = [vector.load_masked(b, row, mask, size) for row in addresses(start, k)]
-                for i, samples in enumerate(vector.transpose(square)):
-                    vector.store(b, samples.v, b.add(columns, I64((i + g * lanes) * VECTOR_BYTES)))
+                into = b.add(columns, I64(g * lanes * VECTOR_BYTES))
+                b.call(turn, (b.add(start, b.mul(k, I64(size))), a_row, I64(lanes), rest, into, wide))
 
         def add_rest(i: Any, sums: list[Vec]) -> list[Vec]:
             result = []
@@ -133,5 +141,3 @@ def _emit(module: ir.Module, name: str, size: int, outputs: int) -> ir.Function:
     total = repeat(b, fan_in, CHUNK, chain(I64(0), start), add_chunk, I64(CHUNK))[1]
     for o, vec in enumerate(total):
         vector.store(b, vec.v, b.add(c, I64(o * VECTOR_BYTES)))
-    b.ret_void()
-    return fn

@@ -22,7 +22,6 @@ from fastnet.kernels.table import (
     OUT_COL,
     OUT_ROW,
     RUN_ROWS,
-    SWEEP,
     W_COL,
     X_COL,
     X_ROW,
@@ -105,7 +104,6 @@ def compile_run_rows(element, digest, cache):
         out, out_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
         out_col = load_int64(table + OUT_COL)
         layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
-        sweep_tiles = load_int64(table + SWEEP)
         fan_in = load_int64(layers + FAN_IN)
         fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)
         most, widest, total = widest_layer(table)
@@ -121,28 +119,27 @@ def compile_run_rows(element, digest, cache):
                 vecs = (rows + lanes - 1) // lanes
                 row_bytes = vecs * VECTOR_BYTES
                 here, there = scratch, scratch + (widest + lanes) * row_bytes
-                samples_to_lanes(zero, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes)
+                samples_to_lanes(zero, table, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes)
                 bias = biases
                 for i in range(depth):
                     layer = layers + i * LAYER_BYTES
-                    samples_in_lanes(zero, sweep_tiles, layer, here, row_bytes, vecs, there, zeros, bias)
+                    samples_in_lanes(zero, table, layer, here, row_bytes, vecs, there, zeros, bias)
                     bias += load_int64(layer + FAN_OUT) * VECTOR_BYTES
                     here, there = there, here
                 lanes_to_samples(
-                    zero, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col
+                    zero, table, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col
                 )
                 first += rows
         else:
             row_bytes = padded_row(zero, most)
             direct = writes_to_out(zero, table)
-            one = scratch
-            other = one + block * row_bytes
-            partial = one + hidden_buffers(zero, table) * block * row_bytes
+            partial = scratch + hidden_buffers(zero, table) * block * row_bytes
             pieces = partial + min(block, PACK_ROWS) * row_bytes
             panels = pieces + block * CHUNK * size
             while first < stop:
                 rows = min(block, stop - first)
                 a, a_row, a_k = x + first * x_row, x_row, x_col
+                one, other = scratch, scratch + block * row_bytes
                 target = out + first * out_row
                 for i in range(depth):
                     layer = layers + i * LAYER_BYTES
@@ -150,7 +147,7 @@ def compile_run_rows(element, digest, cache):
                     if i == depth - 1 and direct:
                         c, c_row = target, out_row
                     outputs_in_lanes(
-                        zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
+                        zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
                         pieces, panels,
                     )  # fmt: skip
                     a, a_row, a_k = one, row_bytes, size

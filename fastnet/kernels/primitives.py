@@ -128,24 +128,13 @@ def clear_vector(typingctx: Any, zero: Any, target: Any) -> Any:
     return types.void(zero, _INT), codegen
 
 
-@intrinsic
-def transpose_in(
-    typingctx: Any,
-    zero: Any,
-    source: Any,
-    source_row: Any,
-    rows: Any,
-    columns: Any,
-    target: Any,
-    target_row: Any,
-) -> Any:
-    """Transpose rows by columns into a square of vector length; no more than those is read."""
-    size = itemsize(zero)
+def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
+    """(source, source_row, rows, columns, target, target_row): see `transpose_in`."""
     lanes = VECTOR_BYTES // size
 
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, source, source_row, rows, columns, target, target_row = args
-
+    def emit(
+        b: Any, source: Any, source_row: Any, rows: Any, columns: Any, target: Any, target_row: Any
+    ) -> None:
         def move(load: Any, row_of: Any) -> None:
             read = [load(b.add(source, b.mul(source_row, row_of(i)))) for i in range(lanes)]
             for i, row in enumerate(vector.transpose(read)):
@@ -162,6 +151,51 @@ def transpose_in(
             with part:
                 mask = vector.first_lanes(b, columns, size)
                 move(lambda address: vector.load_masked(b, address, mask, size), clamped)
+
+    return vector.function(b, f"turn_in_f{8 * size}", 6, emit)
+
+
+def turn_out(b: ir.IRBuilder, size: int) -> ir.Function:
+    """(source, source_row, rows, columns, target, target_row): see `transpose_out`."""
+    lanes = VECTOR_BYTES // size
+
+    def emit(
+        b: Any, source: Any, source_row: Any, rows: Any, columns: Any, target: Any, target_row: Any
+    ) -> None:
+        read = [vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(lanes)]
+        turned = [
+            (row, b.add(target, b.mul(target_row, I64(i)))) for i, row in enumerate(vector.transpose(read))
+        ]
+        whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
+        with b.if_else(whole) as (square, part):
+            with square:
+                for row, address in turned:
+                    vector.store(b, row.v, address)
+            with part:
+                mask = vector.first_lanes(b, columns, size)
+                for i, (row, address) in enumerate(turned):
+                    # a store whose mask is empty takes hundreds of cycles on Zen 5
+                    with b.if_then(b.icmp_signed("<", I64(i), rows)):
+                        vector.store_masked(b, row, address, mask)
+
+    return vector.function(b, f"turn_out_f{8 * size}", 6, emit)
+
+
+@intrinsic
+def transpose_in(
+    typingctx: Any,
+    zero: Any,
+    source: Any,
+    source_row: Any,
+    rows: Any,
+    columns: Any,
+    target: Any,
+    target_row: Any,
+) -> Any:
+    """Transpose rows by columns into a square of vector length; no more than those is read."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        b.call(turn_in(b, itemsize(zero)), args[1:])
         return context.get_dummy_value()
 
     return types.void(zero, *[_INT] * 6), codegen
@@ -179,26 +213,9 @@ def transpose_out(
     target_row: Any,
 ) -> Any:
     """Transpose a square of vector length into rows by columns; no more than those is written."""
-    size = itemsize(zero)
-    lanes = VECTOR_BYTES // size
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, source, source_row, rows, columns, target, target_row = args
-        read = [vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(lanes)]
-        turned = [
-            (row, b.add(target, b.mul(target_row, I64(i)))) for i, row in enumerate(vector.transpose(read))
-        ]
-        whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
-        with b.if_else(whole) as (square, part):
-            with square:
-                for row, address in turned:
-                    vector.store(b, row.v, address)
-            with part:
-                mask = vector.first_lanes(b, columns, size)
-                for i, (row, address) in enumerate(turned):
-                    # a store whose mask is empty takes hundreds of cycles on Zen 5
-                    with b.if_then(b.icmp_signed("<", I64(i), rows)):
-                        vector.store_masked(b, row, address, mask)
+        b.call(turn_out(b, itemsize(zero)), args[1:])
         return context.get_dummy_value()
 
     return types.void(zero, *[_INT] * 6), codegen

@@ -18,7 +18,7 @@ from fastnet.kernels.row import run_small, suits_rows
 from fastnet.kernels.target import VECTOR_BYTES
 
 #: what a program holds: the addresses of kernels, then the activation of each layer
-RUN, RUN_LARGE, RUN_BLOCKS, RUN_SWEEP, ACTIVATIONS = range(0, 40, 8)
+RUN, RUN_LARGE, RUN_SWEEP, RUN_STEPS, RUN_BLOCKS, RUN_FEW, ACTIVATIONS = range(0, 56, 8)
 #: stack that larger calls take for scratch
 STACK_SCRATCH = 128 * 1024
 
@@ -45,8 +45,7 @@ def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
         _compiled[dtype] = with_cache_if_possible(
             lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
         )
-    sweep_tiles, run_blocks = others
-    return [f.address for f in (*_compiled[dtype], run_blocks, sweep_tiles)]
+    return [f.address for f in (*_compiled[dtype], *others)]
 
 
 def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:

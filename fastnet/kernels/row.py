@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.activations import activate
-from fastnet.kernels.jit import kernel
+from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.layer import CHUNK, FAST_WEIGHTS
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
@@ -44,7 +45,7 @@ from fastnet.kernels.vector import I64, Vec, repeat
 _BUFFER = 8 * 1024
 _BUFFERS = 2 * _BUFFER
 #: several rows are quicker one by one only if they are few, and their multiply-adds, too
-_FEW_ROWS, _FEW_WORK = 5, 1600
+_FEW_ROWS, _FEW_WORK, _ONE_ROW_BYTES = 5, 1600, 128 * 1024
 #: vectors of outputs at a time, widest first: four chains of fused multiply-adds keep the units busy
 _WIDTHS = (4, 2, 1)
 
@@ -135,7 +136,9 @@ def suits_rows(zero, table, batch):
         possible = possible and row_bytes <= _BUFFER and load_int64(layer + W_COL) == size
         possible = possible and fan_in * row_bytes <= FAST_WEIGHTS
         work += fan_in * row_bytes
-    return possible and (batch == 1 or (batch <= _FEW_ROWS and batch * work <= _FEW_WORK * size))
+    if batch == 1:  # beyond this, tiles of more vectors are quicker
+        return possible and work <= _ONE_ROW_BYTES
+    return possible and batch <= _FEW_ROWS and batch * work <= _FEW_WORK * size
 
 
 @kernel
@@ -165,3 +168,15 @@ def run_small(zero, table, rows):
             here, there = there, here
         out = load_int64(table + OUT) + row * load_int64(table + OUT_ROW)
         copy_rows(zero, a, 0, size, 1, fan_out, out, 0, load_int64(table + OUT_COL))
+
+
+def compile_run_few(element: Any, digest: str, cache: bool) -> Any:
+    """`run_small` as a function of its own; its ``address`` is what other kernels call."""
+
+    @numba.cfunc(types.int64(element, *[types.int64] * 2), cache=cache, **OPTIONS)
+    def run_few(zero, table, rows):
+        digest  # noqa: B018
+        run_small(zero, table, rows)
+        return 0
+
+    return run_few

@@ -49,19 +49,6 @@ def _exp_unit(x: Vec, largest: Vec) -> Vec:
     return q.fma(power, power)
 
 
-def _function(b: Any, name: str, arguments: int, emit: Callable[..., None]) -> ir.Function:
-    """The function of a module that goes by this name, emitted by the first who asks for it."""
-    found = b.module.globals.get(name)
-    if found is None:
-        found = ir.Function(b.module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name)
-        found.linkage = "internal"
-        found.attributes.add("noinline")
-        inside = ir.IRBuilder(found.append_basic_block("entry"))
-        emit(inside, *found.args)
-        inside.ret_void()
-    return found
-
-
 @intrinsic
 def softmax_rows(
     typingctx: Any,
@@ -125,7 +112,7 @@ def softmax_rows(
         repeat(b, rows, 1, (), one_row)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        b.call(_function(b, f"softmax_rows_f{8 * size}", 6, emit), args[1:])
+        b.call(vector.function(b, f"softmax_rows_f{8 * size}", 6, emit), args[1:])
         return context.get_dummy_value()
 
     return types.void(zero, *[_INT] * 6), codegen
@@ -179,7 +166,7 @@ def softmax_columns(typingctx: Any, zero: Any, c: Any, c_row: Any, width: Any, v
         repeat(b, vecs, 1, (), one_vector)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        b.call(_function(b, f"softmax_columns_f{8 * size}", 4, emit), args[1:])
+        b.call(vector.function(b, f"softmax_columns_f{8 * size}", 4, emit), args[1:])
         return context.get_dummy_value()
 
     return types.void(zero, *[_INT] * 4), codegen

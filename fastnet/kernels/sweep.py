@@ -13,8 +13,8 @@ from numba import types
 
 from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.primitives import call, size_of
-from fastnet.kernels.table import IDENTITY
+from fastnet.kernels.primitives import call, load_int64, size_of
+from fastnet.kernels.table import IDENTITY, SWEEP
 from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, TILES, VECTOR_BYTES
 from fastnet.kernels.tile import tile
 
@@ -81,7 +81,7 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
 
 @kernel
 def sweep(
-    zero, address,
+    zero, table,
     rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
     pack, ahead, ahead_k,
 ):  # fmt: skip
@@ -94,7 +94,7 @@ def sweep(
     into the second-level cache; any address will do.
     """
     call(
-        zero, address,
+        zero, load_int64(table + SWEEP),
         (rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
          pack, ahead, ahead_k),
     )  # fmt: skip

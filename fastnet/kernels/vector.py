@@ -121,6 +121,20 @@ def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
     return value
 
 
+def function(b: ir.IRBuilder, name: str, arguments: int, emit: Callable[..., None]) -> ir.Function:
+    """The function of this name, emitted by the first who asks the module for it, never inlined."""
+    found = b.module.globals.get(name)
+    if found is None:
+        ty = ir.FunctionType(ir.VoidType(), [I64] * arguments)
+        found = ir.Function(b.module, ty, name)
+        found.linkage = "internal"
+        found.attributes.add("noinline")
+        inside = ir.IRBuilder(found.append_basic_block("entry"))
+        emit(inside, *found.args)
+        inside.ret_void()
+    return found
+
+
 def repeat(
     b: ir.IRBuilder,
     stop: ir.Value,
