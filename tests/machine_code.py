@@ -1,8 +1,8 @@
 """The LLVM IR and the assembly of every kernel: ``python -m tests.machine_code FOLDER`` writes them there.
 
-Beside them, in hashes.json, it writes the hashes of golden.py that this very code gives. With ``--neon``, the
-code is for an AArch64 CPU with NEON, on whatever machine, and is not run: vectors and tiles are chosen for that
-CPU, and what Numba emits for them is optimised and compiled for it by LLVM alone.
+Beside them, in hashes.json, it writes the hashes of golden.py that this very code gives. With ``--neon``,
+the code is for an AArch64 CPU with NEON, on whatever machine, and is not run: vectors and tiles are chosen
+for that CPU, and what Numba emits for them is optimised and compiled for it by LLVM alone.
 """
 
 from __future__ import annotations
