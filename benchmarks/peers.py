@@ -10,7 +10,7 @@ import argparse
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -181,9 +181,10 @@ def markdown(results: dict[tuple[str, str], dict[str, Timing]], cores: str) -> s
     return "\n\n".join([table, summary, order])
 
 
-def versions() -> str:
+def versions(names: Iterable[str]) -> str:
+    """The processor, and the version of each library."""
     found = []
-    for name in ("numpy", *PEERS):
+    for name in names:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -212,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
             (label, dtype): measure(label, dtype, threads, options.rounds, left_out)
             for label, dtype in product((n for n in NETWORKS if options.only in n), DTYPES)
         }
-    text = "\n\n".join([markdown(results, f"{threads} core(s)"), versions()])
+    text = "\n\n".join([markdown(results, f"{threads} core(s)"), versions(["numpy", *PEERS])])
     if left_out:
         text += "\n\nLeft out: " + "; ".join(f"{name} ({why})" for name, why in left_out.items()) + "."
     if options.write:

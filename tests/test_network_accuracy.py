@@ -1,4 +1,4 @@
-"""Sums and networks against exact arithmetic: within the bound, where sums cancel too; and beside the reference."""
+"""Sums and networks beside exact arithmetic: within the bound, also where sums cancel; and the reference."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_affine_layer_within_the_bound(sizes, draw, dtype):
 
 
 def largest_score_errors(dtype: str) -> tuple[float, float]:
-    """Of fastnet and of the reference, over the networks of golden.py: in eps of the network's largest score."""
+    """Of fastnet and the reference, over the networks of golden.py: in eps of a network's largest score."""
     largest = []
     for sizes, batch in golden.NETWORKS:
         if max(sizes) > 128 and batch > 50:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastnet
-from benchmarks.ulp import float32_errors, float64_errors
+from benchmarks.ulp import around, float32_errors, float64_errors, float64_points
 
 sigmoid = fastnet.Sigmoid().forward
 
@@ -69,36 +69,6 @@ def test_float32_all():
         bits = np.arange(first, min(first + BLOCK, 1 << 31), dtype=np.uint32)
         for x in (bits.view(np.float32), (bits | 1 << 31).view(np.float32)):
             assert np.isnan(sigmoid(x)).all(), f"not NaN in the block of {first:#x}"
-
-
-def around(x: np.ndarray, reach: int, step: int = 1) -> np.ndarray:
-    """Up to `reach` floats on either side of each x that is not 0."""
-    near = x.view(np.int64)[:, None] + np.arange(-reach, reach + 1) * step
-    return near.view(np.float64).ravel()
-
-
-def float64_points(rng: np.random.Generator, count: int) -> np.ndarray:
-    """About so many, each tenth of them of another kind."""
-    n = count // 10
-    far, end = 746.0, 40.0
-    k = np.arange(1, 1075)
-    halves = np.log(2) * (np.arange(-1076, 60) + 0.5)  # the reduction goes on to the next multiple of ln 2
-    powers = -k * np.log(2) - np.log1p(-(2.0**-k))  # results about 2**-k: below it a unit is half as large
-    return np.concatenate(
-        [
-            around(halves, max(n // halves.size // 2, 1)),
-            halves[rng.integers(halves.size, size=n)] * (1 + 1e-3 * rng.standard_normal(n)),
-            around(powers[1:], max(n // powers.size // 2, 1)),
-            rng.uniform(-far, end, n),
-            rng.uniform(-far, -708, n),  # results from the smallest normal number to the last subnormal one
-            around(np.linspace(-745.14, -745.12, 50), 5, step=1 << 32),
-            rng.uniform(16, end, n),  # just below 1
-            -np.log(2) * 53 * rng.uniform(-1.0, 1.0, n),
-            rng.uniform(-2, 2, n),
-            rng.uniform(-0.4, 0.4, n),
-            np.ldexp(rng.uniform(0.5, 1, n), rng.integers(-1074, 0, n)) * rng.choice([-1, 1], n),
-        ]
-    )
 
 
 def check_float64(x: np.ndarray) -> tuple[float, np.ndarray]:
