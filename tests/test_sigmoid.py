@@ -36,6 +36,8 @@ def check_float32(first: int, count: int = BLOCK) -> float:
     assert off <= np.finfo(np.float32).eps, f"sigmoid(-x) + sigmoid(x) is off 1 by {off} {where}"
     # the exact value is above the smallest subnormal number, 2**-149
     assert (z[x < 149 * np.log(2)] > 0).all(), f"flushed to 0 {where}"
+    assert (z[x > 151 * np.log(2)] == 0).all(), f"not 0 {where}"
+    assert (y[x > 26 * np.log(2)] == 1).all(), f"not 1 {where}"
     return max(float32_errors(x, y).max(), float32_errors(-x, z).max())
 
 
@@ -82,6 +84,8 @@ def check_float64(x: np.ndarray) -> tuple[float, np.ndarray]:
     off = np.abs((np.maximum(y, mirrored) - 1) + np.minimum(y, mirrored)).max()
     assert off <= np.finfo(np.float64).eps, f"sigmoid(-x) + sigmoid(x) is off 1 by {off}"
     assert (y[x > -1074 * np.log(2)] > 0).all(), "flushed to 0"
+    assert (y[x < -1076 * np.log(2)] == 0).all(), "not 0"
+    assert (y[x > 55 * np.log(2)] == 1).all(), "not 1"
     units = float64_errors(x, y)
     assert np.isfinite(units).all()
     worst = np.argsort(units)[-HARD:]
