@@ -62,6 +62,15 @@ def rows_of_all_kinds(rng: np.random.RandomState, width: int, dtype: type) -> np
     return x
 
 
+def moved(a: np.ndarray, offset: int) -> np.ndarray:
+    """A copy that begins so many bytes into a cache line."""
+    room = np.empty(a.nbytes + 128, np.uint8)
+    start = -room.ctypes.data % 64 + offset
+    view = room[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
 class Harness:
     """Rows with their results alone, for batches drawn from them to be compared with."""
 
@@ -114,6 +123,8 @@ def test_sigmoid_of_any_count(dtype):
     x = rows_of_all_kinds(np.random.RandomState(0), 1, dtype)
     harness = Harness(lambda x: fastnet.Sigmoid().forward(x.ravel())[:, None], x)
     assert harness.differing(range(1, SMALL + 1)) == []
+    for offset in range(64):
+        assert (bits(fastnet.Sigmoid().forward(moved(x, offset))) == harness.alone).all(), f"at {offset}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -124,13 +135,6 @@ def test_alignment_does_not_matter(sizes, batch, dtype):
     net, rng = network(sizes, dtype)
     x = rng.randn(batch, sizes[0]).astype(dtype)
     want = bits(net.predict(x))
-
-    def moved(a, offset):
-        room = np.empty(a.nbytes + 128, np.uint8)
-        start = -room.ctypes.data % 64 + offset
-        view = room[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
-        view[...] = a
-        return view
 
     first = net.layers[0].params
     W, b = first
