@@ -96,9 +96,10 @@ def markdown(results: Results, cores: str) -> str:
     return f"{table}\n\n{summary(results, cores)}"
 
 
-def versions() -> str:
+def versions(names: Iterable[str]) -> str:
+    """The processor, and the version of each library."""
     found = []
-    for name in ("numpy", *PEERS):
+    for name in names:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -121,7 +122,7 @@ def record(results: Results, left_out: LeftOut, threads: int, blas: str) -> dict
     ]
     return {
         "machine": machine.describe(),
-        "versions": versions(),
+        "versions": versions(["numpy", *PEERS]),
         "numpy_blas": blas,
         "cores": threads,
         "left_out": [
@@ -172,7 +173,8 @@ def main(argv: list[str] | None = None) -> int:
                 blas = workers["numpy"].blas()
             except WorkerError as error:
                 blas = f"unknown BLAS ({error})"
-    about = f"{versions()}. NumPy's BLAS: {blas}; the variables {', '.join(SLOWING)} are not passed on."
+    found = versions(["numpy", *PEERS])
+    about = f"{found}. NumPy's BLAS: {blas}; the variables {', '.join(SLOWING)} are not passed on."
     tables = {}
     for name, labels in chosen.items():
         part = {point: times for point, times in results.items() if point[0] in labels}

@@ -1,29 +1,39 @@
-"""A row's result is the same bits in any batch, whichever way through the kernels the batch takes."""
+"""A row's result is the same bits in any batch, whichever way through the kernels the batch takes.
+
+Results are compared as integers, without a tolerance, with those of every row alone.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+import numba
 import numpy as np
 import pytest
 
 import fastnet
+from tests.cases import LAYOUTS
 
 DTYPES = [np.float32, np.float64]
-#: sizes of the layers -> batches that take different ways: either orientation, tails of tiles and vectors,
-#: sums of one chunk and of several, weights read where they lie, streamed, or packed
-WAYS = {
-    (2, 4, 3): (2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 95, 96, 97, 192, 193, 257),
-    (3, 1): (2, 8, 96, 100),
-    (16, 32, 8): (2, 6, 7, 13, 64, 97),
-    (30, 101, 2): (2, 5, 12, 25, 50, 97, 300),
-    (257, 19, 5): (2, 7, 24, 40, 250),
-    (600, 300, 7): (2, 5, 13, 24, 30, 61, 250),
-    (770, 512, 10): (2, 9, 23, 24, 40, 241),
-    (5, 4, 7, 6, 3, 9): (2, 8, 33, 96),
-}
+#: sizes of the layers: either orientation, tails of tiles and vectors, sums of one chunk and of several,
+#: weights read where they lie, streamed, or packed
+WAYS = [
+    (2, 4, 3),
+    (3, 1),
+    (7, 10, 3),
+    (16, 32, 8),
+    (30, 101, 2),
+    (257, 19, 5),
+    (600, 300, 7),
+    (770, 512, 10),
+    (5, 4, 7, 6, 3, 9),
+]
+SMALL = 257
+#: batches among which block edges are looked for
+LARGE = 1100
+
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def network(sizes, dtype, seed=0, activation=fastnet.Sigmoid):
@@ -41,23 +51,70 @@ def bits(array):
     return np.where(np.isnan(array), kind(np.iinfo(kind).max), np.ascontiguousarray(array).view(kind))
 
 
-def differing(predict, x, batches):
-    """Batches in which some row's bits differ from those it has alone."""
-    alone = bits(np.concatenate([predict(x[i : i + 1]) for i in range(len(x))]))
-    return [
-        (batch, start)
-        for batch in batches
-        for start in sorted({0, 1, len(x) - batch})
-        if start >= 0 and (bits(predict(x[start : start + batch])) != alone[start : start + batch]).any()
-    ]
+def rows_of_all_kinds(rng: np.random.RandomState, width: int, dtype: type) -> np.ndarray:
+    """Ordinary rows; and some that are, in one place or in all, NaN, infinite, subnormal, huge, a zero."""
+    info = np.finfo(dtype)
+    odd = [np.nan, np.inf, -np.inf, info.smallest_subnormal, -info.tiny / 4, info.max, -info.max, -0.0]
+    x = rng.randn(61, width).astype(dtype)
+    for i, value in enumerate(odd):
+        x[7 * i] = value
+        x[7 * i + 3, rng.randint(width)] = value
+    return x
+
+
+def moved(a: np.ndarray, offset: int) -> np.ndarray:
+    """A copy that begins so many bytes into a cache line."""
+    room = np.empty(a.nbytes + 128, np.uint8)
+    start = -room.ctypes.data % 64 + offset
+    view = room[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+class Harness:
+    """Rows with their results alone, for batches drawn from them to be compared with."""
+
+    def __init__(self, predict: Predict, x: np.ndarray) -> None:
+        self.predict, self.x, self.rng = predict, x, np.random.RandomState(1)
+        self.alone = bits(np.concatenate([predict(x[i : i + 1]) for i in range(len(x))]))
+
+    def differing(self, batches: Iterable[int]) -> list[tuple[int, list[int]]]:
+        """Batches, and the places in them whose results have other bits than the rows have alone."""
+        found = []
+        for batch in batches:
+            # any rows at any places, in a random order: each row with random neighbours
+            order = np.argsort(self.rng.rand(-(-batch // len(self.x)), len(self.x))).ravel()[:batch]
+            wrong = (bits(self.predict(self.x[order])) != self.alone[order]).any(axis=1)
+            if wrong.any():
+                found.append((batch, np.flatnonzero(wrong).tolist()))
+        return found
+
+
+def block_edges(net: fastnet.Sequential, dtype: type) -> list[int]:
+    """Batches of whole blocks, one row less and one more, and those from which on the plan is another."""
+
+    edges, before = set(), None
+    for batch in range(1, LARGE):
+        [plan] = fastnet.explain(net, batch, dtype)
+        blocks = -(-batch // plan.block)
+        now = (plan.orientation, plan.weights, blocks)
+        if before is not None and now != before:
+            edges |= {batch - 2, batch - 1, batch, batch + 1}
+        before = now
+    return sorted(edges)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", WAYS, ids=str)
 def test_any_batch(sizes, dtype):
+    """Every batch up to 257, and those about every block edge, so every place in them."""
     net, rng = network(sizes, dtype)
-    x = rng.randn(max(WAYS[sizes]) + 1, sizes[0]).astype(dtype)
-    assert differing(net.predict, x, WAYS[sizes]) == []
+    harness = Harness(net.predict, rows_of_all_kinds(rng, sizes[0], dtype))
+    edges = block_edges(net, dtype)
+    assert len(edges) > 4, "no blocks"
+    assert harness.differing([*range(1, SMALL + 1), *edges]) == []
+    one_dimensional = np.stack([net.predict(row) for row in harness.x])
+    assert (bits(one_dimensional) == harness.alone).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -66,8 +123,8 @@ def test_any_batch(sizes, dtype):
 def test_any_batch_of_any_activation(sizes, activation, dtype):
     net, rng = network(sizes, dtype, activation=activation)
     net.layers.append(fastnet.Softmax())
-    x = rng.randn(max(WAYS[sizes]) + 1, sizes[0]).astype(dtype)
-    assert differing(net.predict, x, WAYS[sizes]) == []
+    harness = Harness(net.predict, rows_of_all_kinds(rng, sizes[0], dtype))
+    assert harness.differing((2, 3, 4, 5, 7, 8, 9, 13, 24, 25, 31, 32, 33, 61, 97, 193, 250, 300)) == []
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -78,7 +135,7 @@ def test_softmax_of_any_width(dtype):
         W, b = rng.randn(5, width).astype(dtype), rng.randn(width).astype(dtype)
         net = fastnet.Sequential([fastnet.Affine(W, b), fastnet.Softmax()])
         x = 3 * rng.randn(70, 5).astype(dtype)
-        assert differing(net.predict, x, (2, 9, 70)) == [], f"width {width}"
+        assert Harness(net.predict, x).differing((2, 9, 70)) == [], f"width {width}"
         alone = fastnet.Softmax().forward(net.layers[0].forward(x))
         assert (bits(net.predict(x)) == bits(alone)).all(), f"width {width}, on its own"
 
@@ -97,76 +154,112 @@ def test_activation_alone_in_any_layout(activation, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_batch_of_a_small_network(dtype):
-    net, rng = network((7, 10, 3), dtype)
-    x = rng.randn(257, 7).astype(dtype)
-    assert differing(net.predict, x, range(1, 258)) == []
+def test_sigmoid_of_any_count(dtype):
+    """The elementwise kernel: an element has the same bits at any place among any others."""
+    x = rows_of_all_kinds(np.random.RandomState(0), 1, dtype)
+    harness = Harness(lambda x: fastnet.Sigmoid().forward(x.ravel())[:, None], x)
+    assert harness.differing(range(1, SMALL + 1)) == []
+    for offset in range(64):
+        assert (bits(fastnet.Sigmoid().forward(moved(x, offset))) == harness.alone).all(), f"at {offset}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", [(7, 10, 3), (300, 40, 5), (600, 300, 7)], ids=str)
-def test_neighbours_do_not_matter(sizes, dtype):
-    """Rows of NaN, infinities and subnormals around a row leave its bits alone."""
-    net, rng = network(sizes, dtype)
-    x = rng.randn(100, sizes[0]).astype(dtype)
-    odd = x.copy()
-    tiny = np.finfo(dtype).smallest_subnormal
-    for i, value in enumerate((np.nan, np.inf, -np.inf, tiny, np.finfo(dtype).max)):
-        odd[i::6] = value
-    kept = np.arange(100) % 6 == 5
-    assert (bits(net.predict(odd))[kept] == bits(net.predict(x))[kept]).all()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", [(16, 32, 8), (600, 300, 7)], ids=str)
 @pytest.mark.parametrize("batch", [1, 20, 50])
-def test_layout_does_not_matter(sizes, batch, dtype):
+@pytest.mark.parametrize("sizes", [(16, 32, 8), (600, 300, 7)], ids=str)
+def test_alignment_does_not_matter(sizes, batch, dtype):
+    """x, weights, biases and out at every place in a cache line."""
     net, rng = network(sizes, dtype)
     x = rng.randn(batch, sizes[0]).astype(dtype)
     want = bits(net.predict(x))
-    room = np.zeros(x.nbytes + 64, np.uint8)
-    for offset in range(0, 33, 1):
-        moved = room[offset : offset + x.nbytes].view(dtype).reshape(x.shape)
-        moved[...] = x
-        assert (bits(net.predict(moved)) == want).all(), f"at offset {offset}"
-    assert (bits(net.predict(np.asfortranarray(x))) == want).all()
-    assert (bits(net.predict(np.repeat(x, 2, 0)[::2])) == want).all()
-    assert (bits(net.predict(x[:, ::-1].copy()[:, ::-1])) == want).all()
-    for layer in net.layers[::2]:
-        layer.params[0] = np.asfortranarray(layer.params[0])
-    assert (bits(net.predict(x)) == want).all(), "weights in Fortran order"
 
-
-def test_harness_catches_numpy():
-    """The negative control: NumPy's matrix product does depend on the batch."""
-    rng = np.random.RandomState(0)
-    W = rng.randn(600, 40).astype(np.float32)
-    assert differing(lambda x: x @ W, rng.randn(64, 600).astype(np.float32), (2, 7, 64))
-
-
-def _scalar_fma(dtype):
-    libm = ctypes.CDLL(ctypes.util.find_library("m"))
-    fma = libm.fmaf if dtype is np.float32 else libm.fma
-    number = ctypes.c_float if dtype is np.float32 else ctypes.c_double
-    fma.argtypes, fma.restype = (number,) * 3, number
-    return fma
+    first = net.layers[0].params
+    W, b = first
+    for offset in range(64):
+        assert (bits(net.predict(moved(x, offset))) == want).all(), f"x at {offset}"
+        out = moved(np.empty(want.shape, dtype), offset)
+        net.predict(x, out=out)
+        assert (bits(out) == want).all(), f"out at {offset}"
+        first[:] = moved(W, offset), moved(b, offset)
+        assert (bits(net.predict(x)) == want).all(), f"weights at {offset}"
+        first[:] = W, b
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("fan_in", [1, 5, 255, 256, 257, 600])
-def test_sums_run_in_the_canonical_order(fan_in, dtype):
-    """Against a scalar chain in C's fma: chunks of 256 inputs, the first from the bias."""
-    fma = _scalar_fma(dtype)
-    rng = np.random.RandomState(fan_in)
-    W, b = rng.randn(fan_in, 3).astype(dtype), rng.randn(3).astype(dtype)
-    x = rng.randn(2, fan_in).astype(dtype)
-    want = np.empty((2, 3), dtype)
-    for i, j in np.ndindex(2, 3):
-        total = b[j]
-        for start in range(0, max(fan_in, 1), 256):
-            chain = b[j] if start == 0 else dtype(0)
-            for k in range(start, min(start + 256, fan_in)):
-                chain = dtype(fma(x[i, k], W[k, j], chain))
-            total = chain if start == 0 else total + chain
-        want[i, j] = total
-    assert (bits(fastnet.Affine(W, b).forward(x)) == bits(want)).all()
+@pytest.mark.parametrize("batch", [1, 20, 50])
+@pytest.mark.parametrize("sizes", [(16, 32, 8), (600, 300, 7)], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_does_not_matter(layout, sizes, batch, dtype):
+    net, rng = network(sizes, dtype)
+    x = rng.randn(batch, sizes[0]).astype(dtype)
+    want, laid_out = bits(net.predict(x)), LAYOUTS[layout]
+    assert (bits(net.predict(laid_out(x))) == want).all(), "rows"
+    for layer in net.layers[::2]:
+        layer.params[:] = [laid_out(a) for a in layer.params]
+    assert (bits(net.predict(x)) == want).all(), "weights"
+
+
+# The harness itself: it has to catch what does depend on the batch
+
+
+def wrong(predict: Predict, width: int = 600) -> list[tuple[int, list[int]]]:
+    x = rows_of_all_kinds(np.random.RandomState(0), width, np.float32)
+    with np.errstate(all="ignore"):
+        return Harness(predict, x).differing([2, 7, 64, 101])
+
+
+@numba.njit
+def _sums(x, w, split, first):
+    """One sum a row; from row `first` on, of two halves wherever `split`."""
+    y = np.empty((len(x), 1), x.dtype)
+    for i in range(len(x)):
+        if split and i >= first:
+            even, odd = x.dtype.type(0), x.dtype.type(0)
+            for k in range(0, len(w) - 1, 2):
+                even += x[i, k] * w[k]
+                odd += x[i, k + 1] * w[k + 1]
+            y[i, 0] = even + odd
+        else:
+            total = x.dtype.type(0)
+            for k in range(len(w)):
+                total += x[i, k] * w[k]
+            y[i, 0] = total
+    return y
+
+
+W_CONTROL = np.random.RandomState(3).randn(600, 40).astype(np.float32)
+
+
+def test_harness_passes_sums_in_one_order():
+    assert wrong(lambda x: _sums(x, W_CONTROL[:, 0].copy(), False, 0)) == []
+
+
+def test_harness_catches_numpy():
+    assert wrong(lambda x: x @ W_CONTROL)
+
+
+def test_harness_catches_a_sum_split_by_batch():
+    found = wrong(lambda x: _sums(x, W_CONTROL[:, 0].copy(), len(x) >= 64, 0))
+    assert [batch for batch, _ in found] == [64, 101]
+
+
+def test_harness_catches_a_tail_summed_otherwise():
+    """Rows that do not fill a tile of six, wherever the batch has several."""
+    found = wrong(lambda x: _sums(x, W_CONTROL[:, 0].copy(), len(x) > 6, len(x) // 6 * 6))
+    assert [batch for batch, _ in found] == [7, 64, 101]
+    assert all(place >= batch // 6 * 6 for batch, places in found for place in places)
+
+
+def test_harness_catches_neighbours_that_leak():
+    """Zero times what is in the row before: nothing, unless that is NaN or infinite."""
+    found = wrong(lambda x: _sums(x, W_CONTROL[:, 0].copy(), False, 0) + 0 * np.roll(x[:, :1], 1, axis=0))
+    assert {64, 101} <= {batch for batch, _ in found}
+
+
+def test_harness_catches_one_bit_of_one_row():
+    def nudged(x):
+        y = _sums(x, W_CONTROL[:, 0].copy(), False, 0)
+        if len(y) == 64:
+            y[63] = np.nextafter(y[63], np.float32(np.inf))
+        return y
+
+    assert wrong(nudged) == [(64, [63])]

@@ -1,5 +1,9 @@
 """Every size around the edges of vectors, tiles and blocks; every layout of x and of the weights."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 

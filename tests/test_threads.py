@@ -81,13 +81,17 @@ def test_threads_do_share_the_work(always):
 
 
 def test_many_callers(always):
+    """Large calls and small ones of either dtype, through networks of their own and shared ones."""
     fastnet.set_num_threads(3)
-    net, rng = network((16, 32, 8), np.float64)
-    xs = [rng.randn(6000 + i, 16) for i in range(4)]
-    expected = [net.predict(x) for x in xs]
+    calls = []
+    for sizes, rows in [((16, 32, 8), 6000), ((600, 300, 7), 100), ((2, 4, 3), 1), ((64, 128, 10), 700)]:
+        for dtype in DTYPES:
+            net, rng = network(sizes, dtype)
+            calls += [(net, rng.randn(rows + i, sizes[0]).astype(dtype)) for i in range(2)]
+    expected = [bits(net.predict(x)) for net, x in calls]
     with ThreadPoolExecutor(8) as callers:
-        results = list(callers.map(net.predict, xs * 25))
-    for result, right in zip(results, expected * 25, strict=True):
+        results = list(callers.map(lambda call: bits(call[0].predict(call[1])), calls * 12))
+    for result, right in zip(results, expected * 12, strict=True):
         np.testing.assert_array_equal(result, right)
 
 
