@@ -20,6 +20,7 @@ take on this machine is measured once and printed beside it.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -188,6 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limit", description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="", help="problems whose label contains this")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
     parser.add_argument(
         "--write",
         metavar="FILE",
@@ -213,6 +215,10 @@ def main(argv: list[str] | None = None) -> int:
         text = markdown(points)
     if options.write:
         options.write.write_text(with_tables(options.write, {"limit": text}), encoding="utf-8")
+    if options.json:
+        found = [point._asdict() | {"share": point.share} for point in points]
+        record = {"machine": machine.describe(), "call_pieces": call_pieces(), "points": found}
+        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(text)
     return 0
 

@@ -141,7 +141,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shapes", choices=(*TABLES, "both"), default="grid", help="which table of networks (grid)"
     )
-    parser.add_argument("--only", default="", help="problems whose label contains this")
+    parser.add_argument("--only", action="append", help="problems whose label contains this (repeatable)")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a plot of the speed-ups (SVG)")
@@ -154,13 +154,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def wanted(label: str, parts: list[str] | None) -> bool:
+    return parts is None or any(part in label for part in parts)
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     names = list(TABLES) if options.shapes == "both" else [options.shapes]
-    chosen = {name: [label for label in TABLES[name] if options.only in label] for name in names}
+    chosen = {name: [label for label in TABLES[name] if wanted(label, options.only)] for name in names}
     chosen = {name: labels for name, labels in chosen.items() if labels}
     if not chosen:
-        raise SystemExit(f"no problem's label contains {options.only!r}")
+        raise SystemExit(f"no problem's label contains {' or '.join(options.only)}")
     markers = {name: f"peers-{options.cores}" + ("" if name == "grid" else f"-{name}") for name in chosen}
     if options.write:  # a file that cannot take the tables fails now, not after an hour of measuring
         with_tables(options.write, dict.fromkeys(markers.values(), ""))

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -178,7 +179,7 @@ def serve(library: str, threads: int) -> None:
         try:
             answer = {"result": getattr(server, request)(**arguments)}
         except Exception as error:  # whatever another library raises
-            answer = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+            answer = {"error": f"{type(error).__name__}: {textwrap.shorten(str(error), 200)}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 
@@ -99,7 +100,10 @@ def test_the_command_writes_between_markers(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(limit, "NETWORKS", {"2-4-3 x 1": ((2, 4, 3), 1)})
     marked = tmp_path / "README.md"
     marked.write_text("<!-- limit: begin --><!-- limit: end -->")
-    assert limit.main(["--rounds", "1", "--write", str(marked)]) == 0
+    record = tmp_path / "limit.json"
+    assert limit.main(["--rounds", "1", "--write", str(marked), "--json", str(record)]) == 0
+    for point in json.loads(record.read_text())["points"]:
+        assert point["share"] == pytest.approx(point["limit"] / point["seconds"])
     text = marked.read_text(encoding="utf-8")
     assert "| 2-4-3 x 1 | " in text
     assert "2 points: " in text
