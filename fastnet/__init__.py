@@ -2,6 +2,8 @@
 
 from fastnet._version import __version__
 from fastnet.explain import explain
+from fastnet.formats.pytorch import from_state_dict, from_torch
+from fastnet.formats.scikit_learn import from_sklearn
 from fastnet.guarantees import guarantees
 from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
 from fastnet.network import Sequential, TwoLayerNet
@@ -19,6 +21,9 @@ __all__ = [
     "TwoLayerNet",
     "__version__",
     "explain",
+    "from_sklearn",
+    "from_state_dict",
+    "from_torch",
     "get_num_threads",
     "guarantees",
     "set_num_threads",
