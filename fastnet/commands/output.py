@@ -92,7 +92,7 @@ class CsvWriter:
         self._csv = csv.writer(self._text, lineterminator="\n")
 
     def write(self, block: np.ndarray[Any, Any]) -> None:
-        rows = block.reshape(len(block), -1)
+        rows = block if block.ndim == 2 else block[:, np.newaxis]
         # Python's float is float64: a float32 has to be spelled by NumPy, or it gets digits it has not.
         short = rows.dtype.kind == "f" and rows.dtype != np.float64
         self._csv.writerows((rows.astype(str) if short else rows).tolist())
