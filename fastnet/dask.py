@@ -47,7 +47,7 @@ def predict(
     ImportError
         If dask is missing: ``pip install "fastnet[dask]"``.
     TypeError
-        If x is no dask array, its chunks are no NumPy arrays, or the model does not take its dtype.
+        If x is no dask array, its chunks are no plain NumPy arrays, or the model does not take its dtype.
     ValueError
         If x has another number of columns than the model takes, or `threads` is less than 1.
 
@@ -70,8 +70,8 @@ def predict(
         raise ImportError(f'{error}: fastnet.dask needs dask: pip install "fastnet[dask]"') from error
     if not isinstance(x, da.Array):
         raise TypeError(f"x must be a dask array, not {type(x).__name__}")
-    if not isinstance(x._meta, np.ndarray):
-        raise TypeError(f"chunks of x must be NumPy arrays, not {type(x._meta).__name__}")
+    if type(x._meta) is not np.ndarray:
+        raise TypeError(f"chunks of x must be plain NumPy arrays, not {type(x._meta).__name__}")
     if x.ndim < 2 or np.isnan(x.shape[-1]):
         raise ValueError(f"x has shape {x.shape}, but rows of a known number of columns are needed")
     with limited(threads):  # raises before there is a graph
