@@ -72,7 +72,7 @@ class Graph:
     """
 
     def __init__(self, model: Any) -> None:
-        self._onnx = onnx = require("onnx", "onnx")
+        self._onnx = require("onnx", "onnx")
         graph = model.graph
         versions = [o.version for o in model.opset_import if o.domain in _DEFAULT]
         self.opset = max(versions, default=OLDEST_OPSET)
@@ -148,7 +148,8 @@ class Graph:
 
     def dtype(self, number: int) -> np.dtype[Any]:
         """ONNX's number of an element type as a dtype."""
-        return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(number))
+        found: np.dtype[Any] = self._onnx.helper.tensor_dtype_to_np_dtype(number)
+        return found
 
     def path(self, end: str) -> list[tuple[Any, int]]:
         """The nodes from the input to a tensor, each with the place of the one input that is no constant."""

@@ -94,7 +94,8 @@ def _network_end(graph: Graph, probabilities: str) -> str:
     if node is None or graph.operator(node) != "Concat":
         return probabilities
     if len(node.input) == 2 and graph.attributes(node)["axis"] in (1, -1):
-        complement, second = graph.producers.get(node.input[0]), node.input[1]
+        second: str = node.input[1]
+        complement = graph.producers.get(node.input[0])
         if complement is not None and graph.operator(complement) == "Sub" and complement.input[1] == second:
             one = graph.constant(complement.input[0])
             if one is not None and one.size == 1 and one.item() == 1:

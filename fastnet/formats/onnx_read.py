@@ -220,7 +220,7 @@ class _Reader:
         whole = None if None in known else int(np.prod(np.array(known, object)))
         if shape is None or len(shape) != 2 or whole is None or shape[1] not in (whole, -1):
             asked = "a computed shape" if shape is None else f"the shape {shape.tolist()}"
-            raise self.graph.refusal(node, f"{asked} is not that of rows of {whole or 'unknown'} features")
+            raise self.graph.refusal(node, f"{asked} would not keep rows of {whole or 'unknown'} features")
         if shape[1] == -1 and shape[0] != 0:
             raise self.graph.refusal(node, f"the shape {shape.tolist()} fixes the number of rows")
         self.rank = 2
