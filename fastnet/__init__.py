@@ -2,6 +2,8 @@
 
 from fastnet._version import __version__
 from fastnet.explain import explain
+from fastnet.formats.onnx_read import from_onnx
+from fastnet.formats.onnx_write import to_onnx
 from fastnet.formats.pytorch import from_state_dict, from_torch
 from fastnet.formats.scikit_learn import from_sklearn
 from fastnet.guarantees import guarantees
@@ -21,11 +23,13 @@ __all__ = [
     "TwoLayerNet",
     "__version__",
     "explain",
+    "from_onnx",
     "from_sklearn",
     "from_state_dict",
     "from_torch",
     "get_num_threads",
     "guarantees",
     "set_num_threads",
+    "to_onnx",
     "warmup",
 ]

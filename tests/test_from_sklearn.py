@@ -131,7 +131,9 @@ def test_a_tie_goes_the_same_way():
 
 
 @pytest.mark.parametrize(
-    "scalers", [[StandardScaler], [MinMaxScaler], [MinMaxScaler, StandardScaler]], ids=str
+    "scalers",
+    [[StandardScaler], [MinMaxScaler], [MinMaxScaler, StandardScaler]],
+    ids=["standard", "min-max", "both"],
 )
 @pytest.mark.parametrize("data", ["iris", "wine", "breast_cancer", "digits"])
 def test_pipelines(data, scalers):
@@ -218,7 +220,7 @@ def test_the_tolerance_is_reached():
 
 REFUSED = {
     "a forest": (lambda: RandomForestClassifier(2), TypeError, "RandomForestClassifier"),
-    "another step": (
+    "a step": (
         lambda: make_pipeline(PolynomialFeatures(), classifier()),
         TypeError,
         "PolynomialFeatures",

@@ -20,6 +20,11 @@ ACTIVATIONS: dict[str, type[Any] | None] = {
     "softmax": Softmax,
 }
 
+#: the layers there are, by name
+LAYERS: dict[str, type[Any]] = {
+    cls.__name__: cls for cls in (Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh)
+}
+
 
 def require(module: str, extra: str) -> Any:
     """An optional library, or an ImportError that names the extra it comes with."""
@@ -67,6 +72,41 @@ def affine(W: Any, b: Any, where: str) -> Affine:
 
 def is_affine(layer: Any) -> bool:
     return type(layer) in (Affine, AffineSigmoid)
+
+
+def own_name(value: Any, classes: Iterable[type[Any]]) -> str | None:
+    """The name of the value's class if it is one of these, with its methods as they are."""
+    replaced = {"forward", "predict"} & set(vars(value)) if hasattr(value, "__dict__") else ()
+    return type(value).__name__ if type(value) in classes and not replaced else None
+
+
+def foreign(value: Any, what: str) -> ValueError:
+    """The refusal of a layer that no file format knows."""
+    cls = type(value)
+    return ValueError(
+        f"{what} takes fastnet's own layers as they are, not {cls.__module__}.{cls.__qualname__} "
+        "(or one whose forward has been replaced)"
+    )
+
+
+def weights_of(layer: Any, where: str) -> tuple[Any, Any]:
+    """W and b of an affine layer as arrays, W of shape (fan_in, fan_out), b fit to be one row beside it.
+
+    Raises
+    ------
+    ValueError
+        If they are something else.
+    """
+    params = layer.params
+    if not isinstance(params, (list, tuple)) or len(params) != 2:
+        raise ValueError(f"{where}: params are no [W, b]")
+    W, b = params
+    for name, value in (("W", W), ("b", b)):
+        if not isinstance(value, np.ndarray):
+            raise ValueError(f"{where}: {name} is of class {type(value).__name__}, no array")
+    if W.ndim != 2 or b.shape not in ((), (1,), W.shape[1:], (1, 1), (1, W.shape[1])):
+        raise ValueError(f"{where}: W of shape {W.shape} and b of shape {b.shape} are no affine layer's")
+    return W, b
 
 
 def check_widths(layers: Iterable[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def _by_number(names: list[str]) -> list[str]:
     """Names in the order of their numbers, "10" after "2", if numbers are all that they differ in."""
     parts = {name: re.split(r"(\d+)", name) for name in names}  # texts and numbers in turn
     numbered = sorted(names, key=lambda name: [int(p) if p.isdecimal() else p for p in parts[name]])
-    for a, b in zip(numbered, numbered[1:], strict=False):
+    for a, b in pairwise(numbered):
         differ = next((at for at, (p, q) in enumerate(zip(parts[a], parts[b], strict=False)) if p != q), 0)
         if differ % 2 == 0:
             return names

@@ -73,7 +73,7 @@ def from_sklearn(estimator: Any) -> Classifier | Regressor:
 
 
 def _sklearn_class(value: Any) -> str | None:
-    """The name of a class of scikit-learn; None for what is of no such class, or of a class derived from one."""
+    """The name of a class of scikit-learn; None for any other class, also one derived from it."""
     cls = type(value)
     return cls.__name__ if cls.__module__.partition(".")[0] == "sklearn" else None
 
@@ -142,8 +142,8 @@ def _activation(name: str) -> list[Any]:
     """A list of the layer, empty for the identity."""
     if name == "exp":
         raise ValueError(
-            'MLPRegressor(loss="poisson") ends in exp, for which fastnet has no layer; with out_activation_ set '
-            'to "identity" on a copy of it, np.exp of what the model predicts is its prediction'
+            'MLPRegressor(loss="poisson") ends in exp, for which fastnet has no layer; with out_activation_ '
+            'set to "identity" on a copy of it, np.exp of what the model predicts is its prediction'
         )
     name = _NAMES.get(name, name)
     if name not in ACTIVATIONS:
