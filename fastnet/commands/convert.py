@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from fastnet.commands.errors import CommandError
-from fastnet.commands.models import add_dtype, check_suffix, load_model, save_model
+from fastnet.commands.models import add_dtype, check_suffix, load_model, network_of, save_model
 from fastnet.commands.output import atomic
 
 DESCRIPTION = """\
 Convert a model between .onnx and .safetensors, each recognised by its name. OUT appears when it is complete,
-and after an error it is as it was. With --dtype the weights are rounded, or widened, on the way.
+and after an error it is as it was. With --dtype the weights are rounded, or widened, on the way. Of a
+classifier an .onnx holds the network, without the names of its classes; a note on stderr says so.
 """
 
 
@@ -38,5 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not target.parent.is_dir():
         raise CommandError(f"{target.parent}: no such directory")
     model = load_model(source, arguments.dtype)
+    if target.suffix.lower() == ".onnx" and network_of(model) is not model:
+        print(f"fastnet: {target}: the network alone, without names of classes and features", file=sys.stderr)
+        model = network_of(model)
     with atomic(target) as beside:
         save_model(model, beside)

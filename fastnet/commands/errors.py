@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class CommandError(Exception):
     """Said in one line on stderr, without a traceback; the exit code is 1."""
+
+
+def about(path: Path, error: BaseException) -> CommandError:
+    """An error of a library, told of the file that it is about."""
+    text = one_line(error)
+    return CommandError(text if str(path) in text else f"{path}: {text}")
 
 
 def one_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import fastnet
-from fastnet.commands.errors import CommandError, one_line
+from fastnet.commands.errors import CommandError, about
 
 READERS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": lambda path: fastnet.load(path),
@@ -38,7 +38,7 @@ def load_model(path: Path, dtype: str | None = None) -> Any:
     try:
         model = READERS[path.suffix.lower()](path)
     except _REFUSALS as error:
-        raise CommandError(f"{path}: {one_line(error)}") from error
+        raise about(path, error) from error
     if not _weights(network_of(model)):
         raise CommandError(f"{path}: a model without weights")
     if dtype is not None:
@@ -52,7 +52,7 @@ def save_model(model: Any, path: Path) -> None:
     try:
         WRITERS[path.suffix.lower()](model, path)
     except _REFUSALS as error:
-        raise CommandError(f"{path}: {one_line(error)}") from error
+        raise about(path, error) from error
 
 
 def network_of(model: Any) -> Any:
