@@ -94,7 +94,8 @@ def rounding_error(layers: list[Any], x: np.ndarray) -> Any:
     """Bound, element by element, the error of any evaluation of ``layers`` that rounds every operation.
 
     A sum of n products is off by at most about n eps/2 times the sum of their absolute values, whatever
-    the order of summation. A sigmoid shrinks what it gets to at most a quarter and adds a few ulp of its own.
+    the order of summation. A sigmoid shrinks what it gets to at most a quarter, tanh and the rectifier to no
+    more than it was, a softmax to half a row's largest. Each adds a few ulp, a softmax those of its sum.
     """
     eps = float(np.finfo(x.dtype).eps)
     error: Any = np.zeros_like(x)
@@ -102,8 +103,10 @@ def rounding_error(layers: list[Any], x: np.ndarray) -> Any:
         if layer.params:
             W, b = map(abs, layer.params)
             error = error @ W + (len(W) + 2) / 2 * eps * (abs(x) @ W + b)
+        elif isinstance(layer, reference.Softmax):
+            error = error.max(-1, keepdims=True, initial=0.0) / 2 + (x.shape[-1] / 2 + 8) * eps
         else:
-            error = error / 4 + 4 * eps
+            error = error * (0.25 if isinstance(layer, reference.Sigmoid) else 1.0) + 4 * eps
         x = layer.forward(x)
     return error
 

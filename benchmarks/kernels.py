@@ -1,4 +1,4 @@
-"""Single layers: the elementwise sigmoid, the affine map, and the two fused.
+"""Single layers: activations, the affine map, and the two fused.
 
 Importing this module fails if fastnet has a public layer or network that no suite times.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from benchmarks.network import MODELS
 from fastnet import reference
 
 
-def sigmoid_problem(before: Any, x: np.ndarray) -> Problem:
-    """The sigmoid of an array like the one that a network would give it: what the Affine returns."""
-    layer = reference.Sigmoid()
+def activation_problem(activation: type, before: Any, x: np.ndarray) -> Problem:
+    """An activation of an array like the one that a network would give it: what the Affine returns."""
+    layer = activation()
     return Problem([layer], before.forward(x), layer.forward, twin(layer).forward)
 
 
@@ -36,9 +37,12 @@ def fused_problem(affine: Any, x: np.ndarray) -> Problem:
 
 #: Public class -> what makes its problem from an Affine of the reference and an input.
 PROBLEMS: dict[str, Callable[[Any, np.ndarray], Problem]] = {
-    "Sigmoid": sigmoid_problem,
+    "Sigmoid": partial(activation_problem, reference.Sigmoid),
     "Affine": affine_problem,
     "AffineSigmoid": fused_problem,
+    "Tanh": partial(activation_problem, reference.Tanh),
+    "ReLU": partial(activation_problem, reference.ReLU),
+    "Softmax": partial(activation_problem, reference.Softmax),
 }
 
 

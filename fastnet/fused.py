@@ -114,11 +114,9 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
 
 def activate(activation: int, x: Any, out: Any = None) -> Any:
     """An activation alone, as `chain` treats its arguments."""
-    if activation != SIGMOID:
-        return _put(_by_reference(TWINS[activation], None, x), out, [x])
     if out is None and type(x) is np.ndarray and x.dtype in _compiled and x.flags.c_contiguous and x.ndim:
         out = np.empty(x.shape, x.dtype)
-        _compiled[x.dtype].sigmoid(x.reshape(-1), out.reshape(-1))
+        _compiled[x.dtype].activate(x.reshape(-1), out.reshape(-1), activation, x.shape[-1])
         return out
     array = None if isinstance(x, (list, tuple)) else plain_array(x)
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
@@ -131,7 +129,8 @@ def activate(activation: int, x: Any, out: Any = None) -> Any:
     target = _as_rows(result, 1, array.size, dtype)
     if target.strides[1] != target.itemsize or flat.strides[0] != flat.itemsize:
         flat, target = np.ascontiguousarray(flat), np.empty((1, array.size), dtype)
-    kernels(dtype).sigmoid(flat, target.reshape(-1))
+    width = array.shape[-1] if array.ndim else 1
+    kernels(dtype).activate(flat, target.reshape(-1), activation, width)
     if not np.may_share_memory(target, result):
         result[...] = target.reshape(result.shape)
     return result[()] if out is None and array.ndim == 0 else result

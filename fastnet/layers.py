@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from fastnet import fused
 from fastnet.arguments import Holder
-from fastnet.fused import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
+from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
 from fastnet.shortcut import Shortcut, shortcut
 
 

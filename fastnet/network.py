@@ -10,7 +10,7 @@ from numpy import empty, ndarray
 
 from fastnet import fused, reference
 from fastnet.arguments import check_out
-from fastnet.fused import IDENTITY, SIGMOID
+from fastnet.kernels.table import IDENTITY, SIGMOID
 from fastnet.layers import ACTIVATIONS, Affine, AffineSigmoid, Sigmoid
 from fastnet.shortcut import Shortcut, shortcut
 
@@ -25,7 +25,7 @@ def fused_steps(layers: list[Any]) -> list[tuple[Any, int]]:
     steps: list[tuple[Any, int]] = []
     may_take = False
     for layer in layers:
-        if may_take and _is_own(layer, Sigmoid):
+        if may_take and _is_own(layer, *ACTIVATIONS):
             steps[-1] = (steps[-1][0], layer._activation)
             may_take = False
         elif _is_own(layer, Affine, AffineSigmoid):

@@ -50,15 +50,34 @@ class Library:
 
     Affine: Callable[..., Any]
     Sigmoid: Callable[..., Any]
+    Tanh: Callable[..., Any]
+    ReLU: Callable[..., Any]
+    Softmax: Callable[..., Any]
     AffineSigmoid: Callable[..., Any]
     Sequential: Callable[..., Any]
     TwoLayerNet: Callable[..., Any]
 
 
 FAST = Library(
-    fastnet.Affine, fastnet.Sigmoid, fastnet.AffineSigmoid, fastnet.Sequential, fastnet.TwoLayerNet
+    fastnet.Affine,
+    fastnet.Sigmoid,
+    fastnet.Tanh,
+    fastnet.ReLU,
+    fastnet.Softmax,
+    fastnet.AffineSigmoid,
+    fastnet.Sequential,
+    fastnet.TwoLayerNet,
 )
-REFERENCE = Library(reference.Affine, reference.Sigmoid, AffineSigmoid, Loop, reference.TwoLayerNet)
+REFERENCE = Library(
+    reference.Affine,
+    reference.Sigmoid,
+    reference.Tanh,
+    reference.ReLU,
+    reference.Softmax,
+    AffineSigmoid,
+    Loop,
+    reference.TwoLayerNet,
+)
 
 
 def _sequential(lib: Library, weights: Weights) -> Any:
@@ -78,6 +97,19 @@ def _fused(lib: Library, weights: Weights) -> Any:
 def _linear(lib: Library, weights: Weights) -> Any:
     """Affine after affine, with nothing between them to fuse."""
     return lib.Sequential([lib.Affine(W, b) for W, b in weights])
+
+
+def _tanh(lib: Library, weights: Weights) -> Any:
+    """Hyperbolic tangents between affine layers, and at the end."""
+    return lib.Sequential([layer for W, b in weights for layer in (lib.Affine(W, b), lib.Tanh())])
+
+
+def _classifier(lib: Library, weights: Weights) -> Any:
+    """Rectifiers between affine layers, probabilities at the end."""
+    layers = [lib.Affine(*weights[0])]
+    for W, b in weights[1:]:
+        layers += [lib.ReLU(), lib.Affine(W, b)]
+    return lib.Sequential([*layers, lib.Softmax()])
 
 
 def _two_layer_net(lib: Library, weights: Weights) -> Any:
@@ -101,6 +133,9 @@ IMPLEMENTATIONS = {
     for i in [
         Implementation("Affine", 1, lambda lib, w: lib.Affine(*w[0])),
         Implementation("Sigmoid", 0, lambda lib, w: lib.Sigmoid()),
+        Implementation("Tanh", 0, lambda lib, w: lib.Tanh()),
+        Implementation("ReLU", 0, lambda lib, w: lib.ReLU()),
+        Implementation("Softmax", 0, lambda lib, w: lib.Softmax()),
         Implementation("AffineSigmoid", 1, lambda lib, w: lib.AffineSigmoid(*w[0])),
         Implementation("Sequential1", 1, _sequential),
         Implementation("Sequential2", 2, _sequential),
@@ -108,11 +143,15 @@ IMPLEMENTATIONS = {
         Implementation("Sequential4", 4, _sequential),
         Implementation("SequentialFused", 2, _fused),
         Implementation("SequentialLinear", 2, _linear),
+        Implementation("SequentialTanh", 2, _tanh),
+        Implementation("SequentialReLUSoftmax", 2, _classifier),
         Implementation("TwoLayerNet", 2, _two_layer_net),
     ]
 }
 
 LABELS = list(IMPLEMENTATIONS)
+ACTIVATIONS = [label for label, i in IMPLEMENTATIONS.items() if i.affines == 0]
+WITH_WEIGHTS = [label for label, i in IMPLEMENTATIONS.items() if i.affines]
 LAYERS = [label for label, i in IMPLEMENTATIONS.items() if i.affines == 1]
 NETS = [label for label, i in IMPLEMENTATIONS.items() if i.affines >= 2]
 

@@ -51,17 +51,46 @@ def affine_bound(x: Any, W: Any, b: Any, err: Any = 0.0) -> np.ndarray:
     return spread + gamma * reach + n * (_tiny(inner) + _tiny(dtype)) * u
 
 
-def sigmoid_bound(y: Any, err: Any = 0.0) -> np.ndarray:
-    """The error of a sigmoid y whose argument is known to ``err``: its slope, and 4 ulp of its own.
+def _function_bound(y: Any, err: Any, slope: Any, most: float) -> np.ndarray:
+    """The error of a function's values y whose argument is known to ``err``: its slope, and 4 ulp of its own.
 
-    The slope is at most 1/4 on the real line; a complex argument has the slope of its place. NumPy
-    flushes subnormal results, hence the smallest normal number.
+    Two values are at most ``most`` apart. NumPy flushes subnormal results, hence the smallest normal number.
     """
     dtype = np.asarray(y).dtype
-    size = _size(y)
-    slope = 2 * _size(y * (1 - np.asarray(y))) if dtype.kind == "c" else 0.25
-    rounding = (8 if dtype.kind == "c" else 4) * _eps(dtype) * size
-    return np.minimum(slope * err, 1.0) + rounding + _tiny(dtype)
+    rounding = (8 if dtype.kind == "c" else 4) * _eps(dtype) * _size(y)
+    return np.minimum(slope * err, most) + rounding + _tiny(dtype)
+
+
+def sigmoid_bound(y: Any, err: Any = 0.0) -> np.ndarray:
+    """The slope is at most 1/4 on the real line; a complex argument has the slope of its place."""
+    slope = 2 * _size(y * (1 - np.asarray(y))) if np.iscomplexobj(y) else 0.25
+    return _function_bound(y, err, slope, 1.0)
+
+
+def tanh_bound(y: Any, err: Any = 0.0) -> np.ndarray:
+    """The slope is at most 1 on the real line; a complex argument has the slope of its place."""
+    slope = 2 * _size(1 - np.asarray(y) ** 2) if np.iscomplexobj(y) else 1.0
+    return _function_bound(y, err, slope, 2.0)
+
+
+def softmax_bound(y: Any, x: Any, err: Any = 0.0) -> np.ndarray:
+    """The error of a softmax y of x, which is known to ``err``.
+
+    Every share changes by a factor of exp(2 max(err)) at most, and no share is beyond 1. A rounded
+    x - max(x) costs a share half as many ulp as it is large, and the sum the mean of that, log n at most;
+    adding up takes n roundings, exp and the division 8.
+    """
+    y, dtype = np.asarray(y), np.asarray(y).dtype
+    n = max(np.shape(y)[-1], 1) if np.ndim(y) else 1
+    with np.errstate(all="ignore"):
+        below = np.real(numbers(x)).astype(np.float64)
+        below = np.max(below, axis=-1, keepdims=True, initial=-np.inf) - below if np.ndim(y) else below * 0
+        below = np.where(np.isfinite(below), below, 0.0)
+        worst = (
+            np.max(np.broadcast_to(err, y.shape), axis=-1, keepdims=True, initial=0.0) if np.ndim(y) else err
+        )
+        spread = np.where(worst < 20, (_size(y) + _tiny(dtype)) * np.expm1(2 * np.minimum(worst, 20)), 1.0)
+        return np.minimum(spread, 1.0) + (below + np.log(n) + n + 8) * _eps(dtype) * _size(y) + _tiny(dtype)
 
 
 def error_bound(ref: Any, x: Any) -> np.ndarray:
@@ -83,6 +112,12 @@ def error_bound(ref: Any, x: Any) -> np.ndarray:
             err = affine_bound(x, *layer.params, err)
         elif type(layer) is reference.Sigmoid:
             err = sigmoid_bound(y, err)
+        elif type(layer) is reference.Tanh:
+            err = tanh_bound(y, err)
+        elif type(layer) is reference.ReLU:
+            pass  # no two results are farther apart than their arguments, and nothing is rounded
+        elif type(layer) is reference.Softmax:
+            err = softmax_bound(y, x, err)
         else:
             err = layer.lipschitz * err + _eps(numbers(y).dtype) * _size(y)
         # Infinities and NaN are compared by position: no error comes from them.

@@ -10,7 +10,8 @@ import argparse
 import hashlib
 import json
 import re
-from itertools import count, pairwise
+from collections.abc import Sequence
+from itertools import count, pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,14 @@ NETWORKS = [
     ((5, 4, 7, 6, 3, 9), 100),
     ((300, 300, 300, 300), 250),
 ]
+#: sizes, rows and activations: what follows each layer, by the name of its class
+ACTIVATED = [
+    ((16, 32, 8), 67, ("Tanh", "Softmax")),
+    ((30, 101, 2), 131, ("ReLU", "Softmax")),
+    ((64, 128, 10), 5, ("Tanh", "Softmax")),
+    ((17, 33, 70, 37), 9, ("Softmax", "ReLU", "Softmax")),
+    ((17, 33, 70, 37), 100, ("Softmax", "Tanh", "Softmax")),
+]
 
 
 def integers(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -52,16 +61,22 @@ def numbers(shape: tuple[int, ...], seed: int, dtype: str, scale: float = 1.0) -
     return ((integers(shape, seed).astype(np.float64) * 2.0**-23 - 1) * scale).astype(dtype)
 
 
-def network(sizes: tuple[int, ...], batch: int, dtype: str) -> tuple[fastnet.Sequential, np.ndarray]:
+def network(
+    sizes: tuple[int, ...], batch: int, dtype: str, activations: Sequence[str] = ()
+) -> tuple[fastnet.Sequential, np.ndarray]:
+    """Layers with an activation after each; sigmoids, and none at the end, unless they are named."""
+    kinds = activations or ["Sigmoid"] * (len(sizes) - 2)
     seeds = count(len(sizes) * 1000 + sum(sizes))
     layers: list[object] = []
-    for fan_in, fan_out in pairwise(sizes):
+    for (fan_in, fan_out), kind in zip_longest(pairwise(sizes), kinds):
         scale = 2.0 ** (1 - fan_in.bit_length() // 2)
         W = numbers((fan_in, fan_out), next(seeds), dtype, scale)
-        layers += [fastnet.Affine(W, numbers((fan_out,), next(seeds), dtype)), fastnet.Sigmoid()]
+        layers.append(fastnet.Affine(W, numbers((fan_out,), next(seeds), dtype)))
+        if kind is not None:
+            layers.append(getattr(fastnet, kind)())
     x = numbers((batch, sizes[0]), next(seeds), dtype, 4.0)
     x[3::7] *= 64  # far out in the sigmoid's tails
-    return fastnet.Sequential(layers[:-1]), x
+    return fastnet.Sequential(layers), x
 
 
 def digest(array: np.ndarray) -> str:
@@ -74,9 +89,15 @@ def hashes() -> dict[str, str]:
         for sizes, batch in NETWORKS:
             net, x = network(sizes, batch, dtype)
             found[f"{'-'.join(map(str, sizes))} x {batch} {dtype}"] = digest(net.predict(x))
+        for sizes, batch, activations in ACTIVATED:
+            net, x = network(sizes, batch, dtype, activations)
+            label = f"{'-'.join(map(str, sizes))} x {batch} {' '.join(activations)} {dtype}"
+            found[label] = digest(net.predict(x))
         low = {"float32": -110, "float64": -750}[dtype]
         grid = np.arange(low * 64, 40 * 64).astype(dtype) / 64
         found[f"sigmoid {dtype}"] = digest(fastnet.Sigmoid().forward(grid))
+        found[f"tanh {dtype}"] = digest(fastnet.Tanh().forward(grid))
+        found[f"softmax {dtype}"] = digest(fastnet.Softmax().forward(grid.reshape(-1, 40)))
     return found
 
 

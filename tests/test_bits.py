@@ -26,12 +26,12 @@ WAYS = {
 }
 
 
-def network(sizes, dtype, seed=0):
+def network(sizes, dtype, seed=0, activation=fastnet.Sigmoid):
     rng = np.random.RandomState(seed)
     layers: list[object] = []
     for fan_in, fan_out in pairwise(sizes):
         W = (rng.randn(fan_in, fan_out) / np.sqrt(fan_in)).astype(dtype)
-        layers.extend((fastnet.Affine(W, rng.randn(fan_out).astype(dtype)), fastnet.Sigmoid()))
+        layers.extend((fastnet.Affine(W, rng.randn(fan_out).astype(dtype)), activation()))
     return fastnet.Sequential(layers[:-1]), rng
 
 
@@ -58,6 +58,42 @@ def test_any_batch(sizes, dtype):
     net, rng = network(sizes, dtype)
     x = rng.randn(max(WAYS[sizes]) + 1, sizes[0]).astype(dtype)
     assert differing(net.predict, x, WAYS[sizes]) == []
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [fastnet.Tanh, fastnet.ReLU, fastnet.Softmax])
+@pytest.mark.parametrize("sizes", [(16, 32, 8), (30, 101, 2), (600, 300, 7), (5, 4, 7, 6, 3, 9)], ids=str)
+def test_any_batch_of_any_activation(sizes, activation, dtype):
+    net, rng = network(sizes, dtype, activation=activation)
+    net.layers.append(fastnet.Softmax())
+    x = rng.randn(max(WAYS[sizes]) + 1, sizes[0]).astype(dtype)
+    assert differing(net.predict, x, WAYS[sizes]) == []
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_of_any_width(dtype):
+    """Rows along the lanes, samples along the lanes, and the layer on its own: one order of sums."""
+    rng = np.random.RandomState(0)
+    for width in [*range(36), 47, 48, 49, 63, 64, 65, 100, 257]:
+        W, b = rng.randn(5, width).astype(dtype), rng.randn(width).astype(dtype)
+        net = fastnet.Sequential([fastnet.Affine(W, b), fastnet.Softmax()])
+        x = 3 * rng.randn(70, 5).astype(dtype)
+        assert differing(net.predict, x, (2, 9, 70)) == [], f"width {width}"
+        alone = fastnet.Softmax().forward(net.layers[0].forward(x))
+        assert (bits(net.predict(x)) == bits(alone)).all(), f"width {width}, on its own"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [fastnet.Sigmoid, fastnet.Tanh, fastnet.ReLU, fastnet.Softmax])
+def test_activation_alone_in_any_layout(activation, dtype):
+    x = np.random.RandomState(1).randn(6, 5, 19).astype(dtype)
+    want = activation().forward(x)
+    assert (bits(activation().forward(np.asfortranarray(x))) == bits(want)).all()
+    assert (bits(activation().forward(np.repeat(x, 2, -1)[..., ::2])) == bits(want)).all()
+    assert (bits(activation().forward(x[2, 3])) == bits(want[2, 3])).all()
+    out = np.zeros((6, 5, 40), dtype)[..., 1::2][..., :19]
+    assert activation().forward(x, out=out) is out
+    assert (bits(out) == bits(want)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

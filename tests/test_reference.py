@@ -28,6 +28,50 @@ def test_sigmoid_has_no_params():
     assert reference.Sigmoid().params == []
 
 
+def test_tanh_at_known_points():
+    x = np.array([0.0, np.log(2), -np.log(3), np.inf, -np.inf, np.nan])
+    np.testing.assert_allclose(reference.Tanh().forward(x), [0, 0.6, -0.8, 1, -1, np.nan], rtol=1e-15, atol=0)
+
+
+def test_relu_at_known_points():
+    x = np.array([[2.5, -1.0, 0.0], [np.inf, -np.inf, np.nan]])
+    np.testing.assert_array_equal(reference.ReLU().forward(x), [[2.5, 0, 0], [np.inf, 0, np.nan]])
+    np.testing.assert_array_equal(reference.ReLU().forward([3, -4]), [3, 0])
+
+
+def test_softmax_by_hand():
+    x = np.log([[[1.0, 2.0, 5.0]], [[3.0, 3.0, 2.0]]])
+    expected = [[[0.125, 0.25, 0.625]], [[0.375, 0.375, 0.25]]]
+    np.testing.assert_allclose(reference.Softmax().forward(x), expected, rtol=1e-15)
+    np.testing.assert_allclose(reference.Softmax().forward(x + 1000), expected, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([0.0, -np.inf], [1.0, 0.0]),
+        ([7.0], [1.0]),
+        ([], []),
+        ([1.0, np.nan], [np.nan, np.nan]),
+        ([1.0, np.inf], [np.nan, np.nan]),
+        ([-np.inf, -np.inf], [np.nan, np.nan]),
+    ],
+)
+def test_softmax_at_the_edges(x, y):
+    np.testing.assert_array_equal(reference.Softmax().forward(np.array(x)), y)
+
+
+def test_softmax_of_unsigned_integers():
+    y = reference.Softmax().forward(np.array([3, 5], np.uint8))
+    np.testing.assert_allclose(y, [1 / (1 + np.e**2), 1 / (1 + np.e**-2)], rtol=1e-15)
+
+
+def test_activations_have_no_params():
+    for activation in (reference.Tanh, reference.ReLU, reference.Softmax):
+        assert activation().params == []
+
+
 def test_affine_reads_params_at_every_call():
     layer = reference.Affine(np.eye(2), np.zeros(2))
     x = np.array([[3.0, 4.0]])

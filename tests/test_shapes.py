@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.cases import (
+    ACTIVATIONS,
     BATCHES,
     FAN_INS,
     FAN_OUTS,
@@ -62,10 +63,18 @@ def test_large(sizes, batches, dtype):
 
 
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)
-def test_sigmoid_sizes(dtype):
+@pytest.mark.parametrize("label", ACTIVATIONS)
+def test_activation_sizes(label, dtype):
     for size in [*range(140), 255, 256, 257, 1023, 1025, 100_003]:
-        same_case(case("Sigmoid", dtype, (size,), ()))
-        same_case(case("Sigmoid", dtype, (3,), (size,)))
+        same_case(case(label, dtype, (size,), ()))
+        same_case(case(label, dtype, (3,), (size,)))
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+def test_softmax_widths(dtype):
+    """Behind an affine layer, in either orientation, at every width around its partial sums."""
+    for width in [*range(1, 36), 47, 48, 49, 64, 65, 129]:
+        assert_batches(case("SequentialReLUSoftmax", dtype, (5, 9, width), (70,)), (1, 2, 9, 17, 70))
 
 
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)

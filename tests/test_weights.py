@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import fastnet
-from tests.cases import FAST, KERNEL_DTYPES, LABELS, NETS, REFERENCE, case, draw_weights
+from tests.cases import FAST, KERNEL_DTYPES, NETS, REFERENCE, WITH_WEIGHTS, case, draw_weights
 from tests.compare import answer, same, same_case
-
-WITH_WEIGHTS = [label for label in LABELS if label != "Sigmoid"]
 
 
 def called(label, dtype="float64", sizes=(5, 9, 3), lead=(7,)):

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import types
 
+from fastnet.kernels.activations import activate
 from fastnet.kernels.headers import (
     BYTES_DATA,
     ObjectRef,
@@ -36,7 +37,8 @@ from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import clear_vector, load_byte, load_int64, size_of, stack_bytes, store_int64
-from fastnet.kernels.sweep import SIGMOID, activate, compile_sweep
+from fastnet.kernels.softmax import softmax_rows
+from fastnet.kernels.sweep import compile_sweep
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -50,6 +52,7 @@ from fastnet.kernels.table import (
     OUT_ROW,
     PROGRAM_HEAD,
     RUN_ROWS,
+    SOFTMAX,
     SWEEP,
     W_COL,
     W_ROW,
@@ -177,23 +180,28 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         run_allocated(zero, table, first, stop, by_samples, block)
 
     @numba.njit(nogil=True, **options)
-    def sigmoid(x_ref, out_ref):
+    def alone(x_ref, out_ref, activation, width):
         digest  # noqa: B018
         zero = zero_of(x_ref)
-        lanes = VECTOR_BYTES // size_of(zero)
+        size = size_of(zero)
         x, out = data(address_of(x_ref)), data(address_of(out_ref))
         count = length(address_of(x_ref), 0)
-        vecs = count // lanes
-        activate(zero, SIGMOID, x, out, vecs)
-        rest, done = count - vecs * lanes, vecs * VECTOR_BYTES
+        if activation == SOFTMAX:
+            if width > 0:
+                softmax_rows(zero, x, width * size, out, width * size, count // width, width)
+            return
+        vecs = count * size // VECTOR_BYTES
+        activate(zero, activation, x, out, vecs)
+        done = vecs * VECTOR_BYTES
+        rest = count - done // size
         if rest > 0:
-            room, size = stack_bytes(VECTOR_BYTES), size_of(zero)
+            room = stack_bytes(VECTOR_BYTES)
             clear_vector(zero, room)
             copy_block(zero, x + done, 0, size, 1, rest, room, 0, size)
-            activate(zero, SIGMOID, room, room, 1)
+            activate(zero, activation, room, room, 1)
             copy_block(zero, room, 0, size, 1, rest, out + done, 0, size)
 
-    return predict, bind, run, sigmoid
+    return predict, bind, run, alone
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,7 @@ class Entries:
     predict: Any  # (x, out, layers with params, program, list of layers, the same as last seen) -> code
     bind: Any  # (x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused
     run: Any  # (table, first row, row to stop before)
-    sigmoid: Any  # (x, out), contiguous and one-dimensional
+    activate: Any  # (x, out, activation, width of a row), x and out contiguous and one-dimensional
     kernels: tuple[Any, ...]  # called by address from those
     origin: str  # where the machine code came from: LOADED, COMPILED or UNCACHED
 
@@ -240,7 +248,12 @@ def entries(dtype: np.dtype[Any]) -> Entries:
 def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     ref = ObjectRef(numba.from_dtype(dtype))
     digest = source_digest()
-    signatures = ((ref,) * 6, (ref,) * 5, (ref, types.int64, types.int64), (ref,) * 2)
+    signatures = (
+        (ref,) * 6,
+        (ref,) * 5,
+        (ref, types.int64, types.int64),
+        (ref, ref, types.int64, types.int64),
+    )
     functions = _make_entries(digest, cache)
     points = []
     for function, signature in zip(functions, signatures, strict=True):
@@ -249,5 +262,5 @@ def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     kernels = tuple(make(ref.element, digest, cache) for make in (compile_sweep, compile_run_rows))
     hits = [sum(f.stats.cache_hits.values()) for f in functions] + [k.cache_hits for k in kernels]
     origin = UNCACHED if not cache else LOADED if all(hits) else COMPILED
-    predict, bind, run, sigmoid = points
-    return Entries(predict, bind, run, sigmoid, kernels, origin)
+    predict, bind, run, activate_alone = points
+    return Entries(predict, bind, run, activate_alone, kernels, origin)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layout import copy_rows, pack_panels, padded_row
 from fastnet.kernels.primitives import load_int64, size_of
-from fastnet.kernels.sweep import IDENTITY, sweep
-from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, W_COL, W_ROW, W
+from fastnet.kernels.softmax import softmax_columns, softmax_rows
+from fastnet.kernels.sweep import sweep
+from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
 from fastnet.kernels.target import PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
 from fastnet.kernels.tile import STREAM_DEPTH, STREAM_VECTORS, stream_row
 
@@ -52,6 +53,8 @@ def outputs_in_lanes(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, ze
     else:
         step = STREAM_DEPTH if chosen == STREAMED else CHUNK
         _unpacked(zero, sweep_tiles, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
+    if load_int64(layer + ACTIVATION) == SOFTMAX:
+        softmax_rows(zero, c, c_row, c, c_row, rows, load_int64(layer + FAN_OUT))
 
 
 @kernel
@@ -139,3 +142,5 @@ def samples_in_lanes(zero, sweep_tiles, layer, a, row_bytes, vecs, c, zeros, bia
             c, row_bytes, vecs * (VECTOR_BYTES // size), depth, k, activation if last else IDENTITY,
         )  # fmt: skip
         k += CHUNK
+    if activation == SOFTMAX:
+        softmax_columns(zero, c, row_bytes, fan_out, vecs)

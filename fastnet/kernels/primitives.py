@@ -13,7 +13,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.sigmoid import sigmoid
 from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I32, I64
 
@@ -127,53 +126,6 @@ def clear_vector(typingctx: Any, zero: Any, target: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(zero, _INT), codegen
-
-
-@intrinsic
-def sigmoid_vectors(typingctx: Any, zero: Any, source: Any, target: Any, count: Any) -> Any:
-    """The sigmoid of vectors side by side.
-
-    A function of its own, never inlined: its constants would take registers from the loops around it.
-    """
-    size = itemsize(zero)
-
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        name = f"sigmoid_vectors_f{8 * size}"
-        fn = b.module.globals.get(name) or _emit_sigmoid_vectors(b.module, name, size)
-        b.call(fn, args[1:])
-        return context.get_dummy_value()
-
-    return types.void(zero, _INT, _INT, _INT), codegen
-
-
-def _emit_sigmoid_vectors(module: ir.Module, name: str, size: int) -> ir.Function:
-    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), (I64, I64, I64)), name)
-    fn.linkage = "internal"
-    fn.attributes.add("noinline")
-    source, target, count = fn.args
-    b = ir.IRBuilder(fn.append_basic_block("entry"))
-    first: ir.Value = I64(0)
-    # one alone is a chain of operations that waits for itself; four take a quarter less, and eight no less
-    for together in (4, 1):
-        loop, done = fn.append_basic_block("loop"), fn.append_basic_block("done")
-        before = b.block
-        b.cbranch(b.icmp_signed("<=", b.add(first, I64(together)), count), loop, done)
-        b.position_at_end(loop)
-        i = b.phi(I64)
-        offset = b.mul(i, I64(VECTOR_BYTES))
-        vec = vector.Vec(b, vector.load(b, b.add(source, offset), vector.vector_type(size, together)))
-        vector.store(b, sigmoid(vec).v, b.add(target, offset))
-        following = b.add(i, I64(together))
-        i.add_incoming(first, before)
-        i.add_incoming(following, loop)
-        b.cbranch(b.icmp_signed("<=", b.add(following, I64(together)), count), loop, done)
-        b.position_at_end(done)
-        reached = b.phi(I64)
-        reached.add_incoming(first, before)
-        reached.add_incoming(following, loop)
-        first = reached
-    b.ret_void()
-    return fn
 
 
 @intrinsic

@@ -11,12 +11,12 @@ from typing import Any
 import numba
 from numba import types
 
+from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.primitives import call, sigmoid_vectors, size_of
+from fastnet.kernels.primitives import call, size_of
+from fastnet.kernels.table import IDENTITY
 from fastnet.kernels.target import TILE_ROWS, TILES, VECTOR_BYTES
 from fastnet.kernels.tile import tile
-
-IDENTITY, SIGMOID = 0, 1
 
 _WIDEST = max(TILES[1])
 #: widest tile of so many rows that is no wider than the vectors left
@@ -26,12 +26,6 @@ _TILE_WIDTH = tuple(
     for left in range(_WIDEST + 1)
 )
 _INTEGERS = 15
-
-
-@kernel
-def activate(zero, activation, source, target, vecs):
-    if activation == SIGMOID:
-        sigmoid_vectors(zero, source, target, vecs)
 
 
 @kernel
@@ -82,7 +76,7 @@ def sweep(
     zero, address,
     rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add, activation,
 ):  # fmt: skip
-    """C = activation(init + A B): rows of tiles, each along all columns of B.
+    """C = activation(init + A B): rows of tiles, each along all columns of B. A softmax is the caller's.
 
     Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole
     vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,

@@ -6,7 +6,7 @@ that IEEE 754 rounds correctly, or moves bits, so a result does not depend on th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -79,6 +79,18 @@ class Vec:
         shift = bits.v.type([mantissa] * lanes_of(self))
         return Vec(self.b, self.b.bitcast(self.b.shl(bits.v, shift), self.v.type))
 
+    def __abs__(self) -> Vec:
+        """Without the sign bit."""
+        bits = self.bits()
+        mask = bits.v.type([(1 << 8 * itemsize_of(self) - 1) - 1] * lanes_of(self))
+        return Vec(self.b, self.b.bitcast(self.b.and_(bits.v, mask), self.v.type))
+
+    def with_sign_of(self, other: Vec) -> Vec:
+        """This, its sign bit (which has to be 0) replaced by that of `other`."""
+        mask = other.bits().v.type([-1 << 8 * itemsize_of(self) - 1] * lanes_of(self))
+        sign = self.b.and_(other.bits().v, mask)
+        return Vec(self.b, self.b.bitcast(self.b.or_(self.bits().v, sign), self.v.type))
+
     def like(self, value: float) -> Vec:
         """A constant in every lane."""
         return Vec(self.b, self.v.type([value] * lanes_of(self)))
@@ -109,6 +121,37 @@ def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
     return value
 
 
+def repeat(
+    b: ir.IRBuilder,
+    stop: ir.Value,
+    step: int,
+    state: Sequence[Vec],
+    body: Callable[[ir.Value, list[Vec]], Sequence[Vec]],
+    first: ir.Value | None = None,
+) -> tuple[ir.Value, list[Vec]]:
+    """A loop: `body` turns the state of step i, from `first` (0) on while i < stop, into that of i + step.
+
+    Returns where it ended, and the state there.
+    """
+    before, first = b.block, I64(0) if first is None else first
+    test, inside, done = (b.append_basic_block(f"repeat_{name}") for name in ("test", "body", "done"))
+    b.branch(test)
+    b.position_at_end(test)
+    i = b.phi(I64)
+    now = [b.phi(vec.v.type) for vec in state]
+    b.cbranch(b.icmp_signed("<", i, stop), inside, done)
+    b.position_at_end(inside)
+    following = body(i, [Vec(b, v) for v in now])
+    i.add_incoming(first, before)
+    i.add_incoming(b.add(i, I64(step)), b.block)
+    for phi, vec, new in zip(now, state, following, strict=True):
+        phi.add_incoming(vec.v, before)
+        phi.add_incoming(new.v, b.block)
+    b.branch(test)
+    b.position_at_end(done)
+    return i, [Vec(b, v) for v in now]
+
+
 def store(b: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
     b.store(value, b.inttoptr(address, value.type.as_pointer()), align=1)
 
@@ -135,9 +178,9 @@ def load_vector(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
     return Vec(b, load(b, address, vector_type(itemsize)))
 
 
-def first_lanes(b: ir.IRBuilder, count: ir.Value, itemsize: int) -> ir.Value:
-    """Mask of the first `count` lanes."""
-    n = VECTOR_BYTES // itemsize
+def first_lanes(b: ir.IRBuilder, count: ir.Value, itemsize: int, of: int | None = None) -> ir.Value:
+    """Mask of the first `count` lanes of a vector register, or of so many lanes."""
+    n = VECTOR_BYTES // itemsize if of is None else of
     width = ir.IntType(8 * itemsize)
     limit = splat(b, b.trunc(count, width) if itemsize == 4 else count, n)
     return b.icmp_signed("<", ir.VectorType(width, n)(list(range(n))), limit)
@@ -145,13 +188,23 @@ def first_lanes(b: ir.IRBuilder, count: ir.Value, itemsize: int) -> ir.Value:
 
 def load_masked(b: ir.IRBuilder, address: ir.Value, mask: ir.Value, itemsize: int) -> Vec:
     """Load the lanes in `mask` and touch no other; the rest are 0."""
-    ty = vector_type(itemsize)
+    ty = ir.VectorType(scalar_type(itemsize), mask.type.count)
     name = f"llvm.masked.load.v{ty.count}f{8 * itemsize}.p0"
     fn = b.module.globals.get(name) or ir.Function(
         b.module, ir.FunctionType(ty, (ty.as_pointer(), I32, mask.type, ty)), name
     )
     zero = ty([0.0] * ty.count)
     return Vec(b, b.call(fn, (b.inttoptr(address, ty.as_pointer()), I32(1), mask, zero)))
+
+
+def store_masked(b: ir.IRBuilder, vec: Vec, address: ir.Value, mask: ir.Value) -> None:
+    """Store the lanes in `mask` and touch no other."""
+    ty = vec.v.type
+    name = f"llvm.masked.store.v{ty.count}f{8 * itemsize_of(vec)}.p0"
+    fn = b.module.globals.get(name) or ir.Function(
+        b.module, ir.FunctionType(ir.VoidType(), (ty, ty.as_pointer(), I32, mask.type)), name
+    )
+    b.call(fn, (vec.v, b.inttoptr(address, ty.as_pointer()), I32(1), mask))
 
 
 def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
