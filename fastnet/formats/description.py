@@ -21,7 +21,7 @@ Model = Sequential | Classifier | Regressor
 
 _NETWORKS: dict[str, type[Sequential]] = {"Sequential": Sequential, "TwoLayerNet": TwoLayerNet}
 #: real numbers of up to 64 bits
-DTYPES = {np.dtype(name) for name in "? f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8".split()}
+DTYPES = {np.dtype(name) for name in ["?", "f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]}
 
 
 def describe(model: Model, tensors: dict[str, Any]) -> dict[str, Any]:
