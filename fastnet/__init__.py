@@ -5,6 +5,7 @@ from fastnet.explain import explain
 from fastnet.formats.onnx_read import from_onnx
 from fastnet.formats.onnx_write import to_onnx
 from fastnet.formats.pytorch import from_state_dict, from_torch
+from fastnet.formats.saving import load, save
 from fastnet.formats.scikit_learn import from_sklearn
 from fastnet.guarantees import guarantees
 from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
@@ -29,6 +30,8 @@ __all__ = [
     "from_torch",
     "get_num_threads",
     "guarantees",
+    "load",
+    "save",
     "set_num_threads",
     "to_onnx",
     "warmup",

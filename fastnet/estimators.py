@@ -16,13 +16,15 @@ class _Estimator:
 
     def __init__(self, network: Sequential, feature_names: Iterable[str] | None) -> None:
         self.network = network
-        weights = [layer.params[0] for layer in network.layers if layer.params]
-        if not weights:
+        if not network.params:
             raise ValueError("a network without weights has no number of features")
-        self.n_features_in_ = int(weights[0].shape[0])
-        self._width = int(weights[-1].shape[1])
+        self.n_features_in_ = int(network.params[0].shape[0])
+        self._width = int(network.params[-2].shape[1])
         if feature_names is not None:
-            self.feature_names_in_ = np.array(list(feature_names), dtype=object)
+            names = np.array(list(feature_names), dtype=object)
+            if names.shape != (self.n_features_in_,):
+                raise ValueError(f"{len(names)} names for {self.n_features_in_} features")
+            self.feature_names_in_ = names
 
     def _checked(self, x: Any) -> Any:
         """x as an array of shape (rows, n_features_in_)."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from fastnet.arguments import KERNEL_DTYPES
 from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
+from fastnet.network import Sequential
 
 #: activations by name; "identity" is no layer
 ACTIVATIONS: dict[str, type[Any] | None] = {
@@ -109,10 +110,19 @@ def weights_of(layer: Any, where: str) -> tuple[Any, Any]:
     return W, b
 
 
+def leaves(layers: Iterable[Any]) -> Iterator[Any]:
+    """The layers, and those of the networks among them."""
+    for layer in layers:
+        if isinstance(layer, Sequential):
+            yield from leaves(layer.layers)
+        else:
+            yield layer
+
+
 def check_widths(layers: Iterable[Any]) -> None:
     """Raise ValueError unless each affine layer takes what the one before it gives."""
     width = None
-    for layer in filter(is_affine, layers):
+    for layer in filter(is_affine, leaves(layers)):
         fan_in, fan_out = layer.params[0].shape
         if width not in (None, fan_in):
             raise ValueError(f"a layer of fan_in {fan_in} follows one of fan_out {width}")
