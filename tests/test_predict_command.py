@@ -346,7 +346,7 @@ def folder_for_input(folder):
         (array(np.zeros((2, 5), complex)), "complex128"),
         (array(np.zeros((2, 5), "U3")), "<U3"),
         (array(np.zeros((2, 5), "f8,i4")), "not of real numbers"),
-        (content("model.safetensors", b"no model"), "model.safetensors: "),
+        (content("model.safetensors", b"no model"), "no complete safetensors file"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors: No such file"),
     ],
 )

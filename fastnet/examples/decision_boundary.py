@@ -109,7 +109,8 @@ def paint(boundary: Boundary, path: Path, rows: int = 100) -> None:
     axes.imshow(boundary.classes, extent=extent, cmap=ListedColormap(["#cfe3f5", "#fbe0c3", "#d3ead0"]))
     x, labels = spirals(rows, np.random.default_rng(1984))
     for arm, (marker, colour) in enumerate(zip("ox^", ["#1f5f99", "#b35c00", "#2b7a2b"], strict=True)):
-        axes.scatter(*x[labels == arm].T, s=22, marker=marker, color=colour, label=f"class {arm}")
+        across, up = x[labels == arm].T
+        axes.scatter(across, up, s=22, marker=marker, color=colour, label=f"class {arm}")
     axes.set(xlabel="x", ylabel="y", title=f"2-10-3 on the spirals, {boundary.classes.size:,} points")
     axes.legend(loc="upper right")
     figure.savefig(path, dpi=150)

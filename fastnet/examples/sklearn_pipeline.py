@@ -43,13 +43,13 @@ def fit(data: str) -> tuple[Any, Any, Any]:
         from sklearn.preprocessing import MinMaxScaler, StandardScaler
     except ImportError as error:
         raise ImportError(f'{error}: pip install "fastnet[examples]"') from error
+    network = MLPClassifier(learning_rate_init=0.01, early_stopping=True, random_state=0)
     if data == "digits":
-        bunch, scaler, hidden, activation = datasets.load_digits(), MinMaxScaler(), (64,), "logistic"
+        bunch, scaler = datasets.load_digits(), MinMaxScaler()
+        network.set_params(hidden_layer_sizes=(64,), activation="logistic")
     else:
-        bunch, scaler, hidden, activation = datasets.load_breast_cancer(), StandardScaler(), (30, 15), "relu"
-    network = MLPClassifier(
-        hidden, activation=activation, learning_rate_init=0.01, early_stopping=True, random_state=0
-    )
+        bunch, scaler = datasets.load_breast_cancer(), StandardScaler()
+        network.set_params(hidden_layer_sizes=(30, 15), activation="relu")
     x, x_held_out, labels, held_out = train_test_split(
         bunch.data, bunch.target_names[bunch.target], random_state=0
     )
@@ -65,7 +65,7 @@ def compare(data: str, batches: Sequence[int] = BATCHES) -> Iterator[Comparison]
         If a label differs, or a probability by more than rounding.
     """
     pipeline, x, labels = fit(data)
-    replacement = fastnet.from_sklearn(pipeline)
+    replacement: Any = fastnet.from_sklearn(pipeline)
     got = replacement.predict(x)
     if not np.array_equal(got, pipeline.predict(x)):
         raise RuntimeError(f"{data}: fastnet gives other labels than scikit-learn")
