@@ -94,6 +94,33 @@ def test_package_imports_no_tests_or_benchmarks():
         assert not [n for n in imports(path) if within(n, "tests", "benchmarks")], path.name
 
 
+def test_programs_are_built_on_the_library():
+    """The command line, the examples and dask arrays: nothing below them knows of them."""
+    programs = ("cli", "demo", "commands", "examples", "dask")
+    above = tuple(f"fastnet.{name}" for name in programs)
+    for path in MODULES:
+        if not within(dotted(path), *above, "fastnet.__main__"):
+            assert not [name for name in own(path) if within(name, *above)], path.name
+    for name in programs:
+        assert (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file(), name
+
+
+def imported_at_once(path):
+    """Top-level packages that a file imports when it is imported itself."""
+    body = [
+        node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "fastnet" for node in body if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_optional_libraries_are_imported_when_used(path):
+    needed = {"fastnet", "numpy", "numba", "llvmlite"}
+    assert imported_at_once(path) <= needed | set(sys.stdlib_module_names)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_no_module_over_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
@@ -202,8 +229,14 @@ def importable():
     return ["fastnet", *(m.name for m in found if not m.name.endswith("__main__"))]
 
 
+#: modules whose examples need an optional library, and which
+LIBRARIES_OF_EXAMPLES = {"fastnet.dask": ["dask.array"]}
+
+
 @pytest.mark.parametrize("name", importable())
 def test_doctests(name):
+    for library in LIBRARIES_OF_EXAMPLES.get(name, []):
+        pytest.importorskip(library)
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
