@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -14,7 +15,9 @@ from fastnet import __version__
 from fastnet.commands import bench, convert, info, predict
 from fastnet.commands.errors import CommandError, one_line
 
-INTERRUPTED, TERMINATED = 128 + 2, 128 + 15  # as shells count signals
+SIGNALLED = 128  # and the signal's number, as shells count
+#: signals that end a command, from a batch system or a terminal that closes; not on every system
+ENDING = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit status: 0; 1 after an error, told in one line on stderr; 130 if interrupted. Arguments that
-        make no sense end in ``SystemExit`` with status 2, and SIGTERM with status 143.
+        make no sense end in ``SystemExit`` with status 2, SIGTERM with 143, SIGHUP with 129.
     """
     arguments = _parser().parse_args(argv)
     try:
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -62,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("fastnet: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + signal.SIGINT
     except (CommandError, OSError) as error:
         print(f"fastnet: {one_line(error)}", file=sys.stderr)
         return 1
@@ -70,18 +73,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that a command can clean up; only the main thread may ask for it."""
+def _ended_by_signals() -> Iterator[None]:
+    """Let signals raise SystemExit, so that a command can clean up; those that are ignored stay so."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(TERMINATED)
+        sys.exit(SIGNALLED + number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:
-        yield
-        return
+    # Only the main thread may ask for it.
+    mine = threading.current_thread() is threading.main_thread()
+    caught = [n for n in ENDING if mine and signal.getsignal(n) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import fastnet
 from fastnet import Affine, AffineSigmoid, ReLU, Sequential, Sigmoid, Softmax, Tanh, cli, threads
 from fastnet.commands import output, source
+from fastnet.commands import predict as predict_command
 from fastnet.estimators import Classifier, Regressor
 from tests.test_bits import bits
 
@@ -243,7 +245,9 @@ def test_no_label_for_nan(files, small_blocks, capsys, name):
     x[-1, 2] = np.nan
     np.save(folder / "x.npy", x)
     assert predict(folder, "x.npy", "y.npy", "--labels") == 1
-    assert "NaN" in refused(capsys)
+    assert f"x.npy: row {ROWS - 1}, counted from 0, has scores that are NaN, and so no label" in refused(
+        capsys
+    )
     assert names(folder) == ["model.safetensors", "x.csv", "x.npy"]
 
 
@@ -486,8 +490,10 @@ def large(files):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_half_way(large, number, status):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_half_way(large, name, status):
     (large / "y.npy").write_bytes(b"as it was")
     before = names(large)
     arguments = ["predict", large / "model.safetensors", large / "large.npy", "-o", large / "y.npy"]
@@ -497,9 +503,9 @@ def test_a_signal_half_way(large, number, status):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         assert process.wait(60) == status
-        assert process.stderr.read() == ("fastnet: interrupted\n" if number == signal.SIGINT else "")
+        assert process.stderr.read() == ("fastnet: interrupted\n" if name == "SIGINT" else "")
     assert names(large) == before
     assert (large / "y.npy").read_bytes() == b"as it was"
 
@@ -517,6 +523,31 @@ def test_a_full_disk(files):
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "fastnet: File too large\n")
     assert names(folder) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ignored_signals_stay_ignored(files, monkeypatch):
+    """As under nohup; and what has been asked for is given back."""
+    folder, _ = files
+    seen = []
+    monkeypatch.setattr(
+        predict_command, "run", lambda given: seen.append([signal.getsignal(n) for n in cli.ENDING])
+    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert predict(folder) == 0
+        assert seen[0][1] is signal.SIG_IGN
+        assert callable(seen[0][0])
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_in_another_thread(files):
+    """Where signals cannot be asked for."""
+    folder, _ = files
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(predict, folder).result() == 0
 
 
 # A bar on a terminal

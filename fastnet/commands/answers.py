@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from fastnet import AffineSigmoid, Sequential, Sigmoid, Softmax
-from fastnet.commands.errors import CommandError, one_line
+from fastnet.commands.errors import CommandError
 from fastnet.commands.models import fan_out, network_of
 
 Array = np.ndarray[Any, Any]
 Answer = Callable[[Array], Array]
+
+
+class NoLabel(Exception):
+    """A row of the block has scores that are not numbers."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
 
 
 def scores(model: Any) -> Answer:
@@ -28,7 +36,8 @@ def probabilities(model: Any) -> Answer:
     is the last layer, a softmax is applied.
     """
     if hasattr(model, "predict_proba"):
-        return _told(model.predict_proba)
+        proba: Answer = model.predict_proba
+        return proba
     if _ends_in(model, Softmax):
         return scores(model)
     if _ends_in(model, Sigmoid, AffineSigmoid):
@@ -42,19 +51,32 @@ def labels(model: Any) -> Answer:
 
     For a single sigmoid it is 1 where that is above 0.5, and 0 elsewhere.
     """
-    if hasattr(model, "predict_proba"):
-        return _told(model.predict)
-    by_threshold = fan_out(network_of(model)) == 1 and _ends_in(model, Sigmoid, AffineSigmoid)
-    if not by_threshold:
+    network = network_of(model)
+    is_classifier = hasattr(model, "predict_proba")
+    by_threshold = fan_out(network) == 1 and _ends_in(network, Sigmoid, AffineSigmoid)
+    if not is_classifier and not by_threshold:
         _need_classes(model)
 
-    def answer(x: Array) -> Array:
-        y: Array = model.predict(x)
-        if np.isnan(y).any():
-            raise CommandError("a row has scores that are not numbers (NaN), and so no label")
+    def of_scores(x: Array) -> Array:
+        y = _numbers(network.predict(x))
         return (y[:, 0] > 0.5).astype(np.intp) if by_threshold else y.argmax(axis=1)
 
-    return answer
+    def of_classifier(x: Array) -> Array:
+        try:
+            found: Array = model.predict(x)
+            return found
+        except ValueError:
+            _numbers(network.predict(x))  # says which row it was
+            raise
+
+    return of_classifier if is_classifier else of_scores
+
+
+def _numbers(y: Array) -> Array:
+    bad = np.isnan(y).any(axis=1)
+    if bad.any():
+        raise NoLabel(int(bad.argmax()))
+    return y
 
 
 def _ends_in(model: Any, *classes: type) -> bool:
@@ -74,18 +96,6 @@ def _of_both_classes(network: Any) -> Answer:
     def answer(x: Array) -> Array:
         p: Array = network.predict(x)
         return np.concatenate([1 - p, p], axis=1)
-
-    return answer
-
-
-def _told(method: Answer) -> Answer:
-    """A method of a classifier, which may refuse a row."""
-
-    def answer(x: Array) -> Array:
-        try:
-            return method(x)
-        except ValueError as error:
-            raise CommandError(one_line(error)) from error
 
     return answer
 

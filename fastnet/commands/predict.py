@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fastnet
-from fastnet.commands.answers import ANSWERS
+from fastnet.commands.answers import ANSWERS, NoLabel
 from fastnet.commands.errors import CommandError
 from fastnet.commands.models import add_dtype, add_threads, dtype_of, fan_in, fan_out, load_model, network_of
 from fastnet.commands.output import check_target, results_to
@@ -32,7 +32,7 @@ OUTPUT is a .npy, or a .csv without a heading, its numbers in the fewest digits 
                of its classes, by name; for a single sigmoid the second class if it is above 0.5
 
 exit codes: 0 done, 1 something is wrong with a file or a model, 2 with the arguments, 130 interrupted
-(Ctrl-C), 143 terminated
+(Ctrl-C), 143 terminated, 129 hung up
 """
 
 
@@ -81,8 +81,16 @@ def run(arguments: argparse.Namespace) -> None:
     answer = ANSWERS[arguments.answer](model)
     rows = max(source.block_bytes // (dtype.itemsize * (width + fan_out(network))), 1)
     with _progress(source.size) as advance, results_to(arguments.output) as writer:
+        done = 0
         for block in source.blocks(rows, dtype):
-            writer.write(answer(block.rows))
+            try:
+                writer.write(answer(block.rows))
+            except NoLabel as error:
+                row = done + error.row
+                raise CommandError(
+                    f"{arguments.input}: row {row}, counted from 0, has scores that are NaN, and so no label"
+                ) from None
+            done += len(block.rows)
             advance(block.size)
 
 
