@@ -189,9 +189,9 @@ class Classifier(_Estimator):
             NaN, as x has NaN.
         """
         p = self.network.predict(self._checked(x))
-        undefined = np.isnan(p).any(axis=1)
-        if undefined.any():
-            raise ValueError(f"row {int(undefined.argmax())} of x has NaN probabilities, so no label")
+        if p.size and np.isnan(p.min()):
+            row = int(np.isnan(p).any(axis=1).argmax())
+            raise ValueError(f"row {row} of x has NaN probabilities, so no label")
         if self.multilabel:
             return (p > 0.5).astype(np.intp)
         if self._width > 1:
