@@ -68,8 +68,9 @@ class Scaling:
             If the scaled features do not keep the precision of `TOLERANCE`, or W has another width.
         """
         W, b = np.asarray(W), np.asarray(b)
-        if self.factor.ndim and self.factor.shape != W.shape[:1]:
-            raise ValueError(f"{name} of {len(self.factor)} features before weights of shape {W.shape}")
+        for array in (self.factor, self.shift):
+            if array.shape not in ((), W.shape[:1]):
+                raise ValueError(f"{name} of {len(array)} features before weights of shape {W.shape}")
         error = self.error(W, W.dtype)
         if not error <= TOLERANCE[W.dtype.newbyteorder("=")]:
             raise ValueError(
