@@ -178,6 +178,7 @@ def test_scaling_that_would_lose_precision():
 
 
 W = {"W": np.ones((4, 4), "float32"), "b": np.ones(4, "float32"), "M": np.ones((5, 4), "float32")}
+W |= {"column": np.ones((4, 1), "float32"), "c": np.ones(3, "float32")}
 REFUSED = {
     "unknown": ([("LeakyRelu", "x", "y", {})], "LeakyRelu"),
     "log softmax": ([("LogSoftmax", "x", "y", {})], "LogSoftmax"),
@@ -192,6 +193,12 @@ REFUSED = {
     "Mul behind a layer": ([("MatMul", "x W", "h", {}), ("Mul", "h b", "y", {})], "Mul.*before the first"),
     "Add behind a function": ([("Relu", "x", "h", {}), ("Add", "h b", "y", {})], "Add.*as the bias"),
     "scaling a function": ([("Mul", "x b", "h", {}), ("Relu", "h", "y", {})], "Relu.*scaling"),
+    "a scale for each row": (
+        [("Mul", "x column", "h", {}), ("MatMul", "h W", "y", {})],
+        r"Mul.*\(4, 1\)",
+    ),
+    "a scale of another width": ([("Mul", "x c", "h", {}), ("MatMul", "h W", "y", {})], "of 3 features"),
+    "a shift of another width": ([("Add", "x c", "h", {}), ("MatMul", "h W", "y", {})], "of 3 features"),
     "scaling nothing": ([("Mul", "x b", "y", {})], "no layer behind"),
     "a constant divided": ([("Div", "b x", "y", {})], "Div.*divides"),
     "another Flatten": ([("Flatten", "x", "y", {"axis": 0})], "Flatten"),
@@ -524,6 +531,44 @@ def test_nodes_of_any_order_of_width():
     weights = arrays(W=(4, 3), V=(4, 2))
     nodes = [("MatMul", "x V", "dead", {}), ("Erf", "dead", "end", {}), ("MatMul", "x W", "y", {})]
     same_numbers(make(nodes, weights), arrays(x=(5, 4))["x"])
+
+
+def classifier_of(*behind, opset=17):
+    """Two classes, and what is behind the sigmoid."""
+    weights = arrays(W=(4, 1), b=(1,)) | {"one": np.ones(1, "float32"), "classes": np.array([3, 5])}
+    nodes = [
+        ("Gemm", "x W b", "h", {}),
+        ("Sigmoid", "h", "p", {}),
+        ("Sub", "one p", "q", {}),
+        *behind,
+        ("ArrayFeatureExtractor", "classes k", "l", {"domain": "ai.onnx.ml"}),
+    ]
+    return make(nodes, weights, outputs=("l", "probabilities"), opset=opset)
+
+
+def test_ends_of_classifiers():
+    """Identities on the way; the two classes in the other order, or twice the same, are no such end."""
+    argmax = ("ArgMax", "probabilities", "k", {"axis": 1})
+    identities = ("Identity", "c", "i", {}), ("Identity", "i", "probabilities", {})
+    net = fastnet.from_onnx(classifier_of(("Concat", "q p", "c", {"axis": 1}), *identities, argmax))
+    assert net.classes_.tolist() == [3, 5]
+    assert net.predict_proba(np.ones((6, 4), "float32")).shape == (6, 2)
+    for concat in ("p q", "p p", "q q", "q p p"):
+        with pytest.raises(ValueError, match=r"Concat.*two classes"):
+            fastnet.from_onnx(classifier_of(("Concat", concat, "probabilities", {"axis": 1}), argmax))
+    whole = ("Concat", "q p", "probabilities", {"axis": 1})
+    for settings in ({"axis": 0}, {"axis": 1, "select_last_index": 1}):
+        with pytest.raises(ValueError, match="ArgMax"):
+            fastnet.from_onnx(classifier_of(whole, ("ArgMax", "probabilities", "k", settings)))
+    with pytest.raises(ValueError, match="not supported behind"):
+        fastnet.from_onnx(classifier_of(whole, argmax, ("Erf", "p", "e", {})))
+
+
+def test_too_long_a_row_of_constants():
+    names = [f"c{i}" for i in range(5000)]
+    nodes = [("Identity", a, b, {}) for a, b in itertools.pairwise(["W", *names])]
+    with pytest.raises(ValueError, match="too long a row"):
+        fastnet.from_onnx(make([*nodes, ("MatMul", "x c4999", "y", {})], W))
 
 
 def test_chains_of_functions():

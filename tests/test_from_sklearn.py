@@ -206,6 +206,15 @@ def test_folding_is_exact_or_refused(scaler, dtype, offset, folds):
     assert error <= TOLERANCE[np.dtype(dtype)], error
 
 
+def test_folding_that_overflows():
+    from fastnet.formats.scaling import Scaling
+
+    W, b = np.ones((2, 3), "float32"), np.ones(3, "float32")
+    for factor in (1e39, np.inf, np.nan):
+        with pytest.raises(ValueError, match="beyond float32"):
+            Scaling.of([1.0, factor], 0.0).fold(W, b, "the scaling")
+
+
 def test_the_tolerance_is_reached():
     """The bound on folding's error is no more than some thirty times too careful."""
     from fastnet.formats.scaling import Scaling

@@ -148,7 +148,10 @@ class Graph:
 
     def dtype(self, number: int) -> np.dtype[Any]:
         """ONNX's number of an element type as a dtype."""
-        found: np.dtype[Any] = self._onnx.helper.tensor_dtype_to_np_dtype(number)
+        try:
+            found: np.dtype[Any] = self._onnx.helper.tensor_dtype_to_np_dtype(number)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"an ONNX model with elements of the unknown type {number}") from error
         return found
 
     def path(self, end: str) -> list[tuple[Any, int]]:

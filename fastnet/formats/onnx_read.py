@@ -62,7 +62,13 @@ def from_onnx(model: str | os.PathLike[str] | Any) -> Sequential | Classifier:
     >>> bool(np.all(again.predict(np.ones((1, 2))) == net.predict(np.ones((1, 2)))))
     True
     """
-    graph = Graph(load(model))
+    try:
+        return _read(Graph(load(model)))
+    except RecursionError:
+        raise ValueError("an ONNX model with constants or identities in too long a row") from None
+
+
+def _read(graph: Graph) -> Sequential | Classifier:
     labels = find_labels(graph)
     if labels is not None:
         return Classifier(_Reader(graph).network(labels.probabilities), labels.classes)
@@ -181,6 +187,9 @@ class _Reader:
             raise self.graph.refusal(
                 node, "supported only before the first layer, or Add as the bias of MatMul"
             )
+        for a in map(np.asarray, (factor, shift)):
+            if a.ndim > 2 or (a.ndim == 2 and len(a) != 1):
+                raise self.graph.refusal(node, f"a constant of shape {a.shape} is no row for all rows alike")
         factor, shift = (
             a.reshape(-1) if a.size > 1 else a.reshape(()) for a in map(np.asarray, (factor, shift))
         )

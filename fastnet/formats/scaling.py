@@ -7,8 +7,7 @@ errors stay: so folding is refused where it is not exact enough.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from fastnet.arguments import FLOAT32, FLOAT64
 TOLERANCE = {FLOAT32: 1e-5, FLOAT64: 1e-10}
 
 
-@dataclass(frozen=True)
-class Scaling:
+class Scaling(NamedTuple):
     """z = x * factor + shift for every feature.
 
     Parameters
@@ -65,11 +63,13 @@ class Scaling:
         Raises
         ------
         ValueError
-            If the scaled features do not keep the precision of `TOLERANCE`, or W has another width.
+            If the scaled features do not keep the precision of `TOLERANCE`, W has another width, or the
+            result is not finite.
         """
         W, b = np.asarray(W), np.asarray(b)
-        if self.factor.ndim and self.factor.shape != W.shape[:1]:
-            raise ValueError(f"{name} of {len(self.factor)} features before weights of shape {W.shape}")
+        for array in (self.factor, self.shift):
+            if array.shape not in ((), W.shape[:1]):
+                raise ValueError(f"{name} of {len(array)} features before weights of shape {W.shape}")
         error = self.error(W, W.dtype)
         if not error <= TOLERANCE[W.dtype.newbyteorder("=")]:
             raise ValueError(
@@ -79,4 +79,8 @@ class Scaling:
         wide = np.asarray(W, np.float64)
         column = np.broadcast_to(self.factor, W.shape[:1])[:, np.newaxis]
         shift = np.broadcast_to(self.shift, W.shape[:1])
-        return (wide * column).astype(W.dtype), (b + shift @ wide).astype(W.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            folded, row = (wide * column).astype(W.dtype), (b + shift @ wide).astype(W.dtype)
+        if not (np.isfinite(folded).all() and np.isfinite(row).all()):
+            raise ValueError(f"{name}: folded weights are beyond {W.dtype}, or were not finite before")
+        return folded, row
