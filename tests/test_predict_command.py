@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -226,6 +227,28 @@ def test_labels(files, small_blocks, name, output):
     else:
         got = np.loadtxt(folder / output, right.dtype, delimiter=",", quotechar='"', comments=None)
     np.testing.assert_array_equal(got, right)
+
+
+def test_a_classifier_from_skl2onnx(files, small_blocks):
+    """A file that scikit-learn's own converter has written: names of classes, probabilities."""
+    skl2onnx, sklearn = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.neural_network")
+    folder, x = files
+    target = np.array(["left", "right", "up, or down"])[x[:, :3].argmax(axis=1)]
+    fitted = sklearn.MLPClassifier(9, activation="tanh", solver="lbfgs", max_iter=2000, random_state=0)
+    fitted.fit(x, target)
+    model = skl2onnx.to_onnx(fitted, x[:1].astype(np.float32), options={"zipmap": False})
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    x = x.astype(np.float32)
+    np.save(folder / "x.npy", x)
+    assert predict(folder, "x.npy", "labels.csv", "--labels", model="model.onnx") == 0
+    assert predict(folder, "x.npy", "proba.npy", "--proba", model="model.onnx") == 0
+    with (folder / "labels.csv").open(newline="") as file:
+        labels = np.concatenate(list(csv.reader(file)))
+    proba = fitted.predict_proba(x)
+    np.testing.assert_allclose(result(folder, "proba.npy"), proba, atol=2e-4)
+    clear = np.sort(proba)[:, -1] > 0.51
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(labels[clear], fitted.predict(x)[clear])
 
 
 @pytest.mark.parametrize("option", ["--proba", "--labels"])
