@@ -11,8 +11,8 @@ import itertools
 import operator
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, SupportsIndex
 
 if TYPE_CHECKING:  # at run time it is imported by the first call that wants it
@@ -44,6 +44,7 @@ def _from_environment() -> int | None:
 
 
 _wanted = _from_environment()
+_here = threading.local()  # what `limited` says for a Python thread
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _lock = threading.Lock()
@@ -85,14 +86,37 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        What `set_num_threads` was given; else the environment variable FASTNET_NUM_THREADS, as it was
-        when fastnet was imported; else the number of CPUs that this process may run on.
+        What a `limited` block says; else what `set_num_threads` was given; else the environment variable
+        FASTNET_NUM_THREADS, as it was when fastnet was imported; else the number of CPUs that this process
+        may run on.
     """
+    limit: int | None = getattr(_here, "limit", None)
+    if limit is not None:
+        return limit
     if _wanted is not None:
         return _wanted
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def limited(n: SupportsIndex | None) -> Iterator[None]:
+    """Set how many threads a call from this Python thread may use, until the end of the block.
+
+    For schedulers that run tasks on threads of their own: they share the CPUs out themselves.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1; None leaves it as it is.
+    """
+    before = getattr(_here, "limit", None)
+    _here.limit = before if n is None else _checked(n, "the number of threads")
+    try:
+        yield
+    finally:
+        _here.limit = before
 
 
 def piece_rows(rows: int, work: int, threads: int) -> int:

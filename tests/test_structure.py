@@ -89,9 +89,75 @@ def test_kernels_reach_their_users_through_layers_and_network():
     assert any(within(n, "fastnet.kernels") for n in own(ROOT / "fused.py"))
 
 
+def test_formats_are_above_the_network():
+    """formats -> estimators -> network -> layers: what is below knows nothing of them."""
+    below = ("network", "layers", "estimators", "arguments", "_version")
+    files = sorted((ROOT / "formats").rglob("*.py"))
+    assert len(files) > 5, "no formats"
+    for path in files:
+        strange = [n for n in own(path) if not within(n, "fastnet.formats", *(f"fastnet.{b}" for b in below))]
+        assert not strange, f"{path.name} imports {strange}"
+    for name in (*below, "fused", "shortcut", "threads"):
+        assert not [n for n in own(ROOT / f"{name}.py") if within(n, "fastnet.formats")], name
+    assert own(ROOT / "estimators.py") <= {"fastnet.network.Sequential", "fastnet.arguments.check_out"}
+
+
+#: libraries that come with an extra, or with what a user passes in
+OPTIONAL = {"scipy", "sklearn", "torch", "onnx", "safetensors", "joblib"}
+OPTIONAL |= {"dask", "distributed", "tqdm", "matplotlib"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_optional_libraries_are_imported_when_used(path):
+    """Inside functions, never at the head of a module."""
+    head = [
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    for node in head:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        assert not [name for name in names if name.partition(".")[0] in OPTIONAL], f"line {node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("call", "extra"),
+    [
+        ("fastnet.from_onnx('net.onnx')", "onnx"),
+        ("fastnet.to_onnx(fastnet.TwoLayerNet(1, 1, 1), 'net.onnx')", "onnx"),
+        ("fastnet.save(fastnet.TwoLayerNet(1, 1, 1), 'net')", "safetensors"),
+        ("fastnet.load('net')", "safetensors"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(call, extra, tmp_path):
+    out = run(
+        f"import os, sys; os.chdir({str(tmp_path)!r})\n"
+        f"sys.modules[{extra!r}] = None\n"
+        "import fastnet\n"
+        f"try: {call}\n"
+        "except ImportError as error: print(error)\n"
+        "print(os.listdir())\n"
+    )
+    assert f'pip install "fastnet[{extra}]"' in out
+    assert out.endswith("[]\n")
+
+
+#: modules with examples that need an optional library
+NEEDS = {"fastnet.formats.pytorch": "torch", "fastnet.dask": "dask.array"}
+
+
 def test_package_imports_no_tests_or_benchmarks():
     for path in MODULES:
         assert not [n for n in imports(path) if within(n, "tests", "benchmarks")], path.name
+
+
+def test_programs_are_built_on_the_library():
+    """The command line, the examples and dask arrays: nothing below them knows of them."""
+    programs = ("cli", "demo", "commands", "examples", "dask")
+    above = tuple(f"fastnet.{name}" for name in programs)
+    for path in MODULES:
+        if not within(dotted(path), *above, "fastnet.__main__"):
+            assert not [name for name in own(path) if within(name, *above)], path.name
+    for name in programs:
+        assert (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file(), name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
@@ -131,7 +197,7 @@ def test_import_is_light_and_the_first_call_is_not():
     out = run(
         "import sys, numpy as np, fastnet\n"
         "net = fastnet.TwoLayerNet(2, 4, 3)\n"
-        "print(sorted({'numba', 'llvmlite', 'scipy', 'sklearn'} & set(sys.modules)))\n"
+        f"print(sorted({OPTIONAL | {'numba', 'llvmlite'}} & set(sys.modules)))\n"
         "net.predict(np.ones((10, 2)))\n"
         "print('numba' in sys.modules)\n"
     )
@@ -204,6 +270,7 @@ def importable():
 
 @pytest.mark.parametrize("name", importable())
 def test_doctests(name):
+    pytest.importorskip(NEEDS.get(name, "fastnet"))
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

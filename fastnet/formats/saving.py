@@ -1,0 +1,141 @@
+"""fastnet's own files: safetensors, with a description of the layers, as JSON, in the metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from fastnet.estimators import Classifier, Regressor
+from fastnet.formats.description import DTYPES, Model, build, describe
+from fastnet.formats.files import atomic_write
+from fastnet.formats.parts import require
+from fastnet.network import Sequential
+
+#: the key in the file's metadata, and the number of what is written under it
+_KEY, FORMAT = "fastnet", 1
+#: what safetensors calls the dtypes that a file may hold: F64, I8, ..., and BOOL
+_TYPES = {"BOOL" if t.kind == "b" else f"{t.kind.upper()}{8 * t.itemsize}" for t in DTYPES}
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model to a file that `load` reads, in the safetensors format: numbers and text, no code.
+
+    Parameters
+    ----------
+    model : Sequential, Classifier or Regressor
+        Networks of fastnet's own layers, nested if need be, with weights in arrays of real numbers; or what
+        `from_sklearn` returns. Attributes of your own are not kept.
+    path : path
+        Where to. The file is complete or not there: a failure leaves an older one as it was.
+
+    Returns
+    -------
+    None
+        Needs the extra ``safetensors``.
+
+    Raises
+    ------
+    ValueError
+        If a layer is not fastnet's own, or has a replaced ``forward``; if weights are no arrays, of a
+        dtype that is no real number of up to 64 bits, or do not fit together; if classes are neither
+        numbers nor strings.
+    TypeError
+        If the model is none.
+    ImportError
+        If safetensors is not installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import fastnet
+    >>> net, x = fastnet.TwoLayerNet(2, 4, 3), np.ones((5, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "net.safetensors")
+    ...     fastnet.save(net, path)
+    ...     again = fastnet.load(path)
+    >>> bool(np.all(again.predict(x) == net.predict(x)))
+    True
+    """
+    if not isinstance(model, (Sequential, Classifier, Regressor)):
+        raise TypeError(f"save takes a Sequential, Classifier or Regressor, not {type(model).__name__}")
+    tensors: dict[str, Any] = {}
+    try:
+        description = json.dumps({"format": FORMAT, "model": describe(model, tensors)})
+    except RecursionError:
+        raise ValueError("networks nested too deeply, or in themselves") from None
+    library = require("safetensors.numpy", "safetensors")
+    content = library.save(tensors, metadata={_KEY: description})
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model that `save` has written.
+
+    Parameters
+    ----------
+    path : path
+        Of the file. Nothing in it is executed.
+
+    Returns
+    -------
+    Sequential, Classifier or Regressor
+        What was saved, with weights of its own: the file may go.
+
+    Raises
+    ------
+    ValueError
+        If the file is no safetensors file, or is damaged; if it is not of fastnet, or of a later format; if
+        tensors are missing, left over or do not fit the layers. The message says which.
+    OSError
+        If the file cannot be opened.
+    ImportError
+        If safetensors is not installed.
+
+    Examples
+    --------
+    `save` has one.
+    """
+    library = require("safetensors", "safetensors")
+    name = os.fspath(path)
+    try:
+        with library.safe_open(name, framework="numpy") as file:
+            description = _description(file.metadata())
+            tensors = {key: _tensor(file, key) for key in file.keys()}  # noqa: SIM118, it is no mapping
+        return build(description, tensors)
+    except library.SafetensorError as error:
+        raise ValueError(f"{name!r} is no complete safetensors file: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{name!r}: its description is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from error
+
+
+def _description(metadata: dict[str, str] | None) -> Any:
+    """What `save` put into the metadata, if the format is known."""
+    text = (metadata or {}).get(_KEY)
+    if text is None:
+        raise ValueError(
+            "a safetensors file, but none of fastnet.save; for weights of PyTorch there is from_state_dict"
+        )
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"its description is no JSON: {error}") from error
+    version = found.get("format") if isinstance(found, dict) else None
+    if type(version) is not int or version != FORMAT:
+        raise ValueError(f"format {version!r}; this version of fastnet reads format {FORMAT}")
+    if "model" not in found:
+        raise ValueError("its description has no model")
+    return found["model"]
+
+
+def _tensor(file: Any, key: str) -> Any:
+    dtype = file.get_slice(key).get_dtype()
+    if dtype not in _TYPES:
+        raise ValueError(f"tensor {key} of type {dtype}, which is no real number of up to 64 bits")
+    return np.array(file.get_tensor(key))
