@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from fastnet.kernels import vector
 from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import CHUNK, FAST_WEIGHTS
+from fastnet.kernels.layer import FAST_WEIGHTS
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
 from fastnet.kernels.softmax import softmax_rows
@@ -23,6 +23,7 @@ from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
     CALL_BYTES,
+    CHUNK,
     DEPTH,
     FAN_IN,
     FAN_OUT,

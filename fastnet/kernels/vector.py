@@ -297,7 +297,7 @@ def transpose(rows: Sequence[Vec]) -> list[Vec]:
             out[j] = column[0]
         elif q == 2:
             for p in range(2):
-                out[p * e + j] = pieces(*column, [p, 2 + p])
+                out[p * e + j] = pieces(column[0], column[1], [p, 2 + p])
         else:
             a, b = (pieces(column[0], column[1], [h, h + 1, 4 + h, 5 + h]) for h in (0, 2))
             c, d = (pieces(column[2], column[3], [h, h + 1, 4 + h, 5 + h]) for h in (0, 2))
