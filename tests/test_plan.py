@@ -38,7 +38,7 @@ def test_narrow_and_wide():
     assert only(narrow, 1000).weights == ("broadcast",) * 2
     assert only(wide, 1).weights == ("streamed",) * 2
     assert only(wide, 512).weights == ("packed",) * 2
-    assert only(fastnet.TwoLayerNet(100, 100, 100), 512).weights == ("in place",) * 2
+    assert only(fastnet.TwoLayerNet(160, 160, 160), 512).weights == ("in place",) * 2
 
 
 def test_weights_are_looked_at_as_they_lie():

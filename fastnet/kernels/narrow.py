@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnet.kernels import vector
+from fastnet.kernels import rearrange, vector
 from fastnet.kernels.primitives import itemsize, turn_in
 from fastnet.kernels.table import CHUNK
 from fastnet.kernels.target import VECTOR_BYTES
@@ -107,7 +107,7 @@ def _emit(
                 vector.prefetch(b, b.add(row, I64(AHEAD)), 3)
             square = [vector.load_vector(b, row, size) for row in here]
             part = sums[g * outputs : (g + 1) * outputs]
-            for i, samples in enumerate(vector.transpose(square)):
+            for i, samples in enumerate(rearrange.transpose(square)):
                 part = add_column(b.add(k, I64(i)), samples, part)
             result += part
         return result

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnet.kernels import vector
+from fastnet.kernels import rearrange, vector
 from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I32, I64
 
@@ -137,7 +137,7 @@ def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
     ) -> None:
         def move(load: Any, row_of: Any) -> None:
             read = [load(b.add(source, b.mul(source_row, row_of(i)))) for i in range(lanes)]
-            for i, row in enumerate(vector.transpose(read)):
+            for i, row in enumerate(rearrange.transpose(read)):
                 vector.store(b, row.v, b.add(target, b.mul(target_row, I64(i))))
 
         def clamped(i: int) -> Any:
@@ -164,7 +164,7 @@ def turn_out(b: ir.IRBuilder, size: int) -> ir.Function:
     ) -> None:
         read = [vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(lanes)]
         turned = [
-            (row, b.add(target, b.mul(target_row, I64(i)))) for i, row in enumerate(vector.transpose(read))
+            (row, b.add(target, b.mul(target_row, I64(i)))) for i, row in enumerate(rearrange.transpose(read))
         ]
         whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
         with b.if_else(whole) as (square, part):
@@ -231,7 +231,7 @@ def deinterleave(typingctx: Any, zero: Any, columns: Any, source: Any, target: A
         _, _, source, target, target_row = args
         vecs = [vector.load_vector(b, b.add(source, I64(i * VECTOR_BYTES)), size) for i in range(n)]
         for i in range(n):
-            column = vector.gather_lanes(vecs, [n * lane + i for lane in range(lanes)])
+            column = rearrange.gather_lanes(vecs, [n * lane + i for lane in range(lanes)])
             vector.store(b, column.v, b.add(target, b.mul(target_row, I64(i))))
         return context.get_dummy_value()
 
@@ -249,7 +249,7 @@ def interleave(typingctx: Any, zero: Any, columns: Any, source: Any, source_row:
         vecs = [vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(n)]
         for i in range(n):
             flat = range(i * lanes, (i + 1) * lanes)
-            piece = vector.gather_lanes(vecs, [(f % n) * lanes + f // n for f in flat])
+            piece = rearrange.gather_lanes(vecs, [(f % n) * lanes + f // n for f in flat])
             vector.store(b, piece.v, b.add(target, I64(i * VECTOR_BYTES)))
         return context.get_dummy_value()
 

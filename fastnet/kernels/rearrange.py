@@ -1,0 +1,74 @@
+"""Lanes of several vectors put into another order, by shuffles of two vectors at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastnet.kernels.vector import Vec, itemsize_of, lanes_of
+
+
+def gather_lanes(vecs: Sequence[Vec], wanted: Sequence[int]) -> Vec:
+    """The vector of the lanes `wanted`, numbered through the concatenation of `vecs`."""
+    n = lanes_of(vecs[0])
+    result: Vec | None = None
+    for i, vec in enumerate(vecs):
+        here = [w - i * n if i * n <= w < (i + 1) * n else None for w in wanted]
+        if all(h is None for h in here):
+            continue
+        if result is None:
+            result, known = vec.shuffle(vec, here), here
+        else:
+            pick = [None if h is None else n + h for h in here]
+            result = result.shuffle(vec, pick)
+            known = [h if h is not None else k for h, k in zip(here, known, strict=True)]
+    assert result is not None
+    return result
+
+
+def transpose(rows: Sequence[Vec]) -> list[Vec]:
+    """Transpose a square of n vectors of n lanes, in log2(n) rounds of two-input shuffles.
+
+    First within pieces of 128 bits, then of whole pieces: shuffles that need no vector of indices. (Rounds
+    that swap one bit of the two numbers each are as many, but LLVM merged them into others that spill.)
+    """
+    n = len(rows)
+    e = 16 // itemsize_of(rows[0])  # elements of a piece
+    q = n // e
+
+    def unpack(low: Vec, high: Vec, together: int, half: int) -> Vec:
+        """From one half of each piece, elements of low and high in turn, so many together."""
+        lanes: list[int | None] = []
+        for piece in range(0, n, e):
+            for i in range(piece + half * e // 2, piece + (half + 1) * e // 2, together):
+                lanes += [*range(i, i + together), *range(n + i, n + i + together)]
+        return low.shuffle(high, lanes)
+
+    def pieces(one: Vec, other: Vec, wanted: Sequence[int]) -> Vec:
+        return one.shuffle(other, [w * e + i for w in wanted for i in range(e)])
+
+    turned = [*rows]  # within pieces
+    for g in range(0, n, e):
+        together = 1
+        while together < e:
+            now = [*turned]
+            for i in range(e // 2):
+                # neighbours at first, then two apart
+                at = g + (2 * i if together == 1 else i)
+                low, high = now[at], now[at + together]
+                first = g + 2 * i
+                turned[first], turned[first + 1] = (unpack(low, high, together, half) for half in (0, 1))
+            together *= 2
+    out = [*rows]
+    for j in range(e):
+        column = [turned[g + j] for g in range(0, n, e)]
+        if q == 1:
+            out[j] = column[0]
+        elif q == 2:
+            for p in range(2):
+                out[p * e + j] = pieces(column[0], column[1], [p, 2 + p])
+        else:
+            a, b = (pieces(column[0], column[1], [h, h + 1, 4 + h, 5 + h]) for h in (0, 2))
+            c, d = (pieces(column[2], column[3], [h, h + 1, 4 + h, 5 + h]) for h in (0, 2))
+            for p, (low, high) in enumerate(((a, c), (a, c), (b, d), (b, d))):
+                out[p * e + j] = pieces(low, high, [p % 2, 2 + p % 2, 4 + p % 2, 6 + p % 2])
+    return out
