@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.layer import PACK_ROWS, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
-from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, splat_element
+from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
     BIAS,
     CALL_BYTES,
@@ -169,14 +168,9 @@ def run_rows(zero, table, first, stop, by_samples, block, scratch):
 @kernel
 def run_allocated(zero, table, first, stop, by_samples, block):
     """`run_rows` with scratch of its own from the heap."""
-    scratch = np.empty(scratch_bytes(zero, table, by_samples, block) + CACHE_LINE, np.uint8)
-    run_rows(
-        zero,
-        table,
-        first,
-        stop,
-        by_samples,
-        block,
-        (scratch.ctypes.data + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE,
-    )
-    scratch[0] = 0  # the last use: keeps the memory alive until here
+    scratch = allocate(scratch_bytes(zero, table, by_samples, block) + CACHE_LINE)
+    if scratch == 0:
+        raise MemoryError("no memory for intermediate results")
+    aligned = (scratch + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+    run_rows(zero, table, first, stop, by_samples, block, aligned)
+    free(scratch)

@@ -68,6 +68,25 @@ def stack_bytes(typingctx: Any, count: Any) -> Any:
 
 
 @intrinsic
+def allocate(typingctx: Any, count: Any) -> Any:
+    """Address of so many bytes from the heap, for `free`; 0 if there are none. (An array takes 0.4 s to compile.)"""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return b.ptrtoint(context.nrt.allocate(b, args[0]), I64)
+
+    return _INT(_INT), codegen
+
+
+@intrinsic
+def free(typingctx: Any, address: Any) -> Any:
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        context.nrt.free(b, b.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(_INT), codegen
+
+
+@intrinsic
 def call(typingctx: Any, zero: Any, address: Any, integers: Any) -> Any:
     """Call the compiled function at `address` with zero and a tuple of 64-bit integers."""
     count = len(integers)
