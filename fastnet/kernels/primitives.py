@@ -69,7 +69,7 @@ def stack_bytes(typingctx: Any, count: Any) -> Any:
 
 @intrinsic
 def allocate(typingctx: Any, count: Any) -> Any:
-    """Address of so many bytes from the heap, for `free`; 0 if there are none. (An array takes 0.4 s to compile.)"""
+    """Address of so many bytes from the heap, 0 if there are none. An array would take longer to compile."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         return b.ptrtoint(context.nrt.allocate(b, args[0]), I64)
