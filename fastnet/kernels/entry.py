@@ -34,7 +34,7 @@ from fastnet.kernels.headers import (
     same_items,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, source_digest
+from fastnet.kernels.jit import OPTIONS, source_digest, uncollected
 from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
@@ -203,7 +203,8 @@ def entries(dtype: np.dtype[Any]) -> Entries:
         if not layout_is_known():
             raise NotImplementedError("this Python or NumPy lays out arrays in a way fastnet does not know")
         try:
-            found = _compile(dtype, cache=True)
+            with uncollected():
+                found = _compile(dtype, cache=True)
         except Exception as error:  # no place for a cache, or an unreadable one; a real defect comes up again
             text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
