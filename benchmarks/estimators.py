@@ -9,7 +9,7 @@ import numpy as np
 
 import fastnet
 from benchmarks.common import Problem
-from benchmarks.libraries import Predict, verified
+from benchmarks.libraries import Predict, onnx_session, verified
 from fastnet import reference
 
 #: Label -> rows. Append only.
@@ -41,15 +41,10 @@ def estimator_problem(label: str, dtype: str, max_size: int | None = None) -> Pr
 
 
 def _onnxruntime(estimator: Any, x: np.ndarray, threads: int) -> Predict:
-    import onnxruntime
     import skl2onnx
 
     model = skl2onnx.to_onnx(estimator, x[:1], options={"zipmap": False})
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(model.SerializeToString(), threads)
     return lambda: session.run(["probabilities"], {"X": x})[0]
 
 

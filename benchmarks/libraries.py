@@ -88,12 +88,17 @@ def _onnx_model(net: Network) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _onnxruntime(net: Network) -> Predict:
+def onnx_session(model: bytes, threads: int) -> Any:
+    """An ONNX model, ready to run."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = net.threads, 4
-    session = onnxruntime.InferenceSession(_onnx_model(net), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime(net: Network) -> Predict:
+    session = onnx_session(_onnx_model(net), net.threads)
     return lambda: session.run(None, {"x": net.x})[0]
 
 

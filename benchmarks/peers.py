@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Iterable
@@ -82,7 +83,7 @@ def summary(results: Results, cores: str) -> str:
     best = {f"{shown(label)} {dtype}": best_peer(times) for (label, dtype), times in results.items()}
     over_best = geometric_mean(ratio for _, ratio in best.values())
     before = others(next(iter(results))[0])[0]
-    over_before = geometric_mean(times[before].ratio for times in results.values())
+    over_before = geometric_mean(times[before].ratio for times in results.values() if before in times)
     ahead = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if ratio < 1]
     close = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if 1 <= ratio < CLOSE]
     return (
@@ -162,10 +163,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="write the tables between their markers (peers-one, peers-all, and those with -awkward, "
         "-activated, -estimator)",
     )
-    options = parser.parse_args(argv)
-    if options.plot and options.shapes == "estimator":
-        parser.error("--plot draws networks: it needs another --shapes")
-    return options
+    return parser.parse_args(argv)
 
 
 def wanted(label: str, parts: list[str] | None) -> bool:
@@ -179,6 +177,10 @@ def main(argv: list[str] | None = None) -> int:
     chosen = {name: labels for name, labels in chosen.items() if labels}
     if not chosen:
         raise SystemExit(f"no problem's label contains {' or '.join(options.only)}")
+    if options.plot and set(chosen) == {"estimator"}:
+        raise SystemExit("--plot draws networks, and none was chosen")
+    if "estimator" in chosen and importlib.util.find_spec("sklearn") is None:
+        raise SystemExit("the estimator's table needs scikit-learn: pip install 'fastnet[peers]'")
     markers = {name: f"peers-{options.cores}" + ("" if name == "grid" else f"-{name}") for name in chosen}
     if options.write:  # a file that cannot take the tables fails now, not after an hour of measuring
         with_tables(options.write, dict.fromkeys(markers.values(), ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -319,10 +320,19 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.count("2 points: ") == 4
 
 
-def test_no_plot_without_networks(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        peers.main(["--shapes", "estimator", "--plot", str(tmp_path / "p.svg")])
-    assert "--plot draws networks" in capsys.readouterr().err
+@pytest.mark.parametrize("shapes", ["estimator", "all"])
+def test_no_plot_without_networks(shapes, monkeypatch, tmp_path):
+    monkeypatch.setattr(peers, "measure", lambda *_: pytest.fail("measured"))
+    plot = str(tmp_path / "p.svg")
+    with pytest.raises(SystemExit, match="--plot draws networks"):
+        peers.main(["--shapes", shapes, "--only", "MLPClassifier", "--plot", plot])
+
+
+def test_the_estimator_needs_scikit_learn(monkeypatch):
+    monkeypatch.setattr(peers, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="needs scikit-learn"):
+        peers.main(["--shapes", "estimator"])
 
 
 def test_a_file_without_markers_fails_before_anything_is_measured(monkeypatch, tmp_path):
