@@ -70,9 +70,29 @@ AWKWARD = _labelled(
     )
 )
 
+#: Other activations: the first of a label behind every layer but the last, the second behind the last.
+#: Append only.
+ACTIVATED = {
+    f"{label} {activations}": shape
+    for activations, table in (
+        ("tanh", (((30, 100, 2), (1, 20_000)), ((256, 256, 256), (256,)))),
+        ("relu", (((784, 128, 10), (1,)), ((64, 128, 10), (1024,)))),
+        ("relu softmax", (((64, 128, 10), (1024,)),)),
+    )
+    for label, shape in _labelled(table).items()
+}
+
 #: The tables of networks by name, and all of them.
-TABLES = {"grid": NETWORKS, "awkward": AWKWARD}
-ALL_NETWORKS = NETWORKS | AWKWARD
+TABLES = {"grid": NETWORKS, "awkward": AWKWARD, "activated": ACTIVATED}
+ALL_NETWORKS = NETWORKS | AWKWARD | ACTIVATED
+
+#: Activation in a label -> the reference's class.
+ACTIVATIONS: dict[str, Any] = {
+    "sigmoid": reference.Sigmoid,
+    "tanh": reference.Tanh,
+    "relu": reference.ReLU,
+    "softmax": reference.Softmax,
+}
 
 
 def shown(label: str) -> str:
@@ -175,17 +195,16 @@ def network_problem(
     dtype: str,
     model: Callable[[list[Any]], Any] = sequential,
     max_size: int | None = None,
-    activation: str = "Sigmoid",
 ) -> Problem:
-    """Return a network of the tables; ``model`` makes fastnet's from the reference's layers.
-
-    ``activation`` is the class of the reference that follows every layer but the last.
-    """
+    """Return a network of the tables; ``model`` makes fastnet's from the reference's layers."""
     affine, x = draw(label, ALL_NETWORKS[label], dtype, max_size)
+    _sizes, _x, _batch, *activations = label.split(" ")
+    hidden, *last = [ACTIVATIONS[name] for name in activations or ["sigmoid"]]
     net = reference.TwoLayerNet(1, 1, 1)
     net.layers = affine[:1]
     for layer in affine[1:]:
-        net.layers += [getattr(reference, activation)(), layer]
+        net.layers += [hidden(), layer]
+    net.layers += [activation() for activation in last]
     return Problem(net.layers, x, net.predict, model(net.layers).predict)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.common import Problem, rounding_error
+from fastnet import reference
 
 Predict = Callable[[], Any]
 Pair = tuple[np.ndarray, np.ndarray]
@@ -16,27 +18,36 @@ Pair = tuple[np.ndarray, np.ndarray]
 class Activation(NamedTuple):
     """What the libraries call an activation."""
 
-    torch: str
+    torch: tuple[Any, ...]  # the class, and its arguments
     onnx: str
     jax: str
-    sklearn: str
+    sklearn: str | None  # behind the layers of an MLPRegressor but the last
 
 
 #: Class of the reference -> its names elsewhere.
-ACTIVATIONS = {
-    "Sigmoid": Activation("Sigmoid", "Sigmoid", "sigmoid", "logistic"),
-    "Relu": Activation("ReLU", "Relu", "relu", "relu"),
-    "Tanh": Activation("Tanh", "Tanh", "tanh", "tanh"),
+ACTIVATIONS: dict[type, Activation] = {
+    reference.Sigmoid: Activation(("Sigmoid",), "Sigmoid", "sigmoid", "logistic"),
+    reference.ReLU: Activation(("ReLU",), "Relu", "relu", "relu"),
+    reference.Tanh: Activation(("Tanh",), "Tanh", "tanh", "tanh"),
+    reference.Softmax: Activation(("Softmax", -1), "Softmax", "softmax", None),
 }
 
 
 class Network(NamedTuple):
-    """What a library is given: weights and bias of each layer, rows, and how many threads to use."""
+    """What a library is given."""
 
-    pairs: list[Pair]
+    pairs: list[Pair]  # weights and bias of each layer
+    activations: list[Activation | None]  # what follows each layer
     x: np.ndarray
     threads: int
-    activation: Activation = ACTIVATIONS["Sigmoid"]
+
+    @classmethod
+    def of(cls, problem: Problem, threads: int) -> Network:
+        """The reference's layers, as pairs and what follows each."""
+        pairs = [tuple(layer.params) for layer in problem.layers if layer.params]
+        following = pairwise([*problem.layers, None])
+        activations = [ACTIVATIONS.get(type(after)) for layer, after in following if layer.params]
+        return cls(pairs, activations, problem.x, threads)
 
 
 def _torch(net: Network) -> Predict:
@@ -44,11 +55,14 @@ def _torch(net: Network) -> Predict:
 
     torch.set_num_threads(net.threads)
     layers: list[Any] = []
-    for W, b in net.pairs:
+    for (W, b), activation in zip(net.pairs, net.activations, strict=True):
         linear = torch.nn.Linear(*W.shape, dtype=getattr(torch, net.x.dtype.name))
         linear.weight.data, linear.bias.data = torch.from_numpy(W.T.copy()), torch.from_numpy(b.copy())
-        layers += [linear, getattr(torch.nn, net.activation.torch)()]
-    model, rows = torch.nn.Sequential(*layers[:-1]).eval(), torch.from_numpy(net.x)
+        layers.append(linear)
+        if activation:
+            name, *arguments = activation.torch
+            layers.append(getattr(torch.nn, name)(*arguments))
+    model, rows = torch.nn.Sequential(*layers).eval(), torch.from_numpy(net.x)
 
     def predict() -> Any:
         with torch.inference_mode():
@@ -62,11 +76,11 @@ def _onnx_model(net: Network) -> bytes:
 
     kind = helper.np_dtype_to_tensor_dtype(net.x.dtype)
     nodes, weights, last = [], [], "x"
-    for i, (W, b) in enumerate(net.pairs):
-        if i:
-            nodes.append(helper.make_node(net.activation.onnx, [last], [last := f"h{i}"]))
+    for i, ((W, b), activation) in enumerate(zip(net.pairs, net.activations, strict=True)):
         weights += [numpy_helper.from_array(W, f"W{i}"), numpy_helper.from_array(b, f"b{i}")]
         nodes.append(helper.make_node("Gemm", [last, f"W{i}", f"b{i}"], [last := f"y{i}"]))
+        if activation:
+            nodes.append(helper.make_node(activation.onnx, [last], [last := f"h{i}"]))
     x = helper.make_tensor_value_info("x", kind, [None, net.pairs[0][0].shape[0]])
     y = helper.make_tensor_value_info(last, kind, [None, net.pairs[-1][0].shape[1]])
     graph = helper.make_graph(nodes, "net", [x], [y], weights)
@@ -74,12 +88,17 @@ def _onnx_model(net: Network) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _onnxruntime(net: Network) -> Predict:
+def onnx_session(model: bytes, threads: int) -> Any:
+    """An ONNX model, ready to run."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = net.threads, 4
-    session = onnxruntime.InferenceSession(_onnx_model(net), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime(net: Network) -> Predict:
+    session = onnx_session(_onnx_model(net), net.threads)
     return lambda: session.run(None, {"x": net.x})[0]
 
 
@@ -101,12 +120,12 @@ def _jax(net: Network) -> Predict:
     jax.config.update("jax_enable_x64", True)
     rows = jax.numpy.asarray(net.x)
     weights = [(jax.numpy.asarray(W), jax.numpy.asarray(b)) for W, b in net.pairs]
-    activation = getattr(jax.nn, net.activation.jax)
+    activations = [getattr(jax.nn, found.jax) if found else lambda h: h for found in net.activations]
 
     @jax.jit
     def model(h: Any, weights: Any) -> Any:
-        for i, (W, b) in enumerate(weights):
-            h = (activation(h) if i else h) @ W + b
+        for (W, b), activation in zip(weights, activations, strict=True):
+            h = activation(h @ W + b)
         return h
 
     return lambda: model(rows, weights).block_until_ready()
@@ -115,11 +134,13 @@ def _jax(net: Network) -> Predict:
 def _sklearn(net: Network) -> Predict:
     from sklearn.neural_network import MLPRegressor
 
+    *between, last = net.activations
+    if last:
+        raise NotImplementedError("MLPRegressor has no activation behind its last layer")
+    names = {activation.sklearn for activation in between if activation} or {"identity"}
     hidden = tuple(W.shape[1] for W, _ in net.pairs[:-1])
     fan_out, dtype = net.pairs[-1][0].shape[1], net.x.dtype
-    model = MLPRegressor(
-        hidden_layer_sizes=hidden, activation=net.activation.sklearn, max_iter=1, solver="sgd"
-    )
+    model = MLPRegressor(hidden_layer_sizes=hidden, activation=names.pop(), max_iter=1, solver="sgd")
     few = np.random.default_rng(0).standard_normal((2, net.x.shape[1])).astype(dtype)
     model.partial_fit(few, np.zeros((2, fan_out), dtype).squeeze())
     model.coefs_, model.intercepts_ = [W for W, _ in net.pairs], [b for _, b in net.pairs]
@@ -136,15 +157,14 @@ PEERS: dict[str, Callable[[Network], Predict]] = {
 }
 
 
-def prepared(library: str, problem: Problem, threads: int, activation: str = "Sigmoid") -> Predict:
+def prepared(library: str, problem: Problem, threads: int) -> Predict:
     """A callable of this library that answers the problem; raise unless the answer is right."""
     if library == "fastnet":
         problem.verify()
         return problem.fastnet
     if library == "numpy":
         return problem.reference
-    pairs = [tuple(layer.params) for layer in problem.layers if layer.params]
-    return verified(problem, PEERS[library](Network(pairs, problem.x, threads, ACTIVATIONS[activation])))
+    return verified(problem, PEERS[library](Network.of(problem, threads)))
 
 
 def verified(problem: Problem, predict: Predict) -> Predict:

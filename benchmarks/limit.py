@@ -41,6 +41,7 @@ from benchmarks.table import (
     with_tables,
 )
 from fastnet import fused
+from fastnet.kernels.table import SIGMOID
 from fastnet.timing import take_turns
 
 FIXED = 0.5e-6
@@ -103,7 +104,7 @@ def probes(dtype: str, weight_bytes: int) -> tuple[dict[str, Callable[[], object
     for size in SIGMOID_BYTES:
         x = np.linspace(-8, 8, size // zero.itemsize, dtype=dtype)
         calls[f"sigmoid {size}"] = partial(
-            fused.kernels(x.dtype).activate, x, np.empty_like(x), fused.SIGMOID, 1
+            fused.kernels(x.dtype).activate, x, np.empty_like(x), SIGMOID, x.size
         )
         amounts[f"sigmoid {size}"] = x.size
     return calls, amounts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Iterable
@@ -19,13 +20,16 @@ from statistics import geometric_mean
 from typing import Any
 
 import fastnet
-from benchmarks import machine
-from benchmarks.common import DTYPES, TABLES, shown
+from benchmarks import common, estimators, machine
+from benchmarks.common import DTYPES, shown
 from benchmarks.libraries import PEERS
 from benchmarks.processes import SLOWING
 from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
 from benchmarks.workers import Worker, WorkerError, compare, working
 from fastnet.timing import Timing
+
+#: What can be measured, by name: the tables of networks, and the estimator of scikit-learn.
+TABLES: dict[str, Any] = {**common.TABLES, "estimator": estimators.ESTIMATORS}
 
 Results = dict[tuple[str, str], dict[str, Timing]]
 
@@ -37,6 +41,11 @@ def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
     """The quickest library beside fastnet, and how many times longer it takes."""
     name = min((name for name in times if name != "fastnet"), key=lambda name: times[name].ratio)
     return name, times[name].ratio
+
+
+def others(label: str) -> list[str]:
+    """What fastnet is compared with at this problem; the first is what people have."""
+    return list(estimators.LIBRARIES) if label in estimators.ESTIMATORS else ["numpy", *PEERS]
 
 
 class LeftOut(dict[tuple[str, str, str], list[str]]):
@@ -59,7 +68,8 @@ def measure(
     results: Results = {}
     left_out = LeftOut()
     for label, dtype in points:
-        times, failed = compare(workers, label, dtype, rounds, **options)
+        asked = {name: workers[name] for name in ("fastnet", *others(label))}
+        times, failed = compare(asked, label, dtype, rounds, **options)
         for name, why in failed.items():
             left_out.setdefault((name, dtype, why), []).append(label)
         best, ratio = best_peer(times)
@@ -72,20 +82,21 @@ def summary(results: Results, cores: str) -> str:
     """The geometric means, and where a peer is ahead or near."""
     best = {f"{shown(label)} {dtype}": best_peer(times) for (label, dtype), times in results.items()}
     over_best = geometric_mean(ratio for _, ratio in best.values())
-    over_numpy = geometric_mean(times["numpy"].ratio for times in results.values())
+    before = others(next(iter(results))[0])[0]
+    over_before = geometric_mean(times[before].ratio for times in results.values() if before in times)
     ahead = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if ratio < 1]
     close = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if 1 <= ratio < CLOSE]
     return (
         f"On {cores}, {len(results)} points: {over_best:.2f} times as fast as the best of the others at each "
-        f"point, {over_numpy:.2f} times as fast as NumPy (geometric means).\n\n"
+        f"point, {over_before:.2f} times as fast as {before.replace('numpy', 'NumPy')} (geometric means).\n\n"
         f"A peer is ahead at: {', '.join(ahead) or 'no point'}. "
         f"Within 10 %: {', '.join(close) or 'none'}."
     )
 
 
 def markdown(results: Results, cores: str) -> str:
-    """How many times longer than fastnet each library takes."""
-    names = ["numpy", *PEERS]
+    """How many times longer than fastnet each library takes, for points of one table."""
+    names = others(next(iter(results))[0])
     rows = []
     for (label, dtype), times in results.items():
         cells = [f"{times[name].ratio:.2f}" if name in times else "-" for name in names]
@@ -139,7 +150,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--cores", choices=("one", "all"), default="one", help="pinned to one core, or on all"
     )
     parser.add_argument(
-        "--shapes", choices=(*TABLES, "both"), default="grid", help="which table of networks (grid)"
+        "--shapes", choices=(*TABLES, "all"), default="grid", help="which table of problems (grid)"
     )
     parser.add_argument("--only", action="append", help="problems whose label contains this (repeatable)")
     parser.add_argument("--rounds", type=int, default=11)
@@ -149,7 +160,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--write",
         metavar="FILE",
         type=Path,
-        help="write the tables between their markers (peers-one, peers-all, and those with -awkward)",
+        help="write the tables between their markers (peers-one, peers-all, and those with -awkward, "
+        "-activated, -estimator)",
     )
     return parser.parse_args(argv)
 
@@ -160,28 +172,32 @@ def wanted(label: str, parts: list[str] | None) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    names = list(TABLES) if options.shapes == "both" else [options.shapes]
+    names = list(TABLES) if options.shapes == "all" else [options.shapes]
     chosen = {name: [label for label in TABLES[name] if wanted(label, options.only)] for name in names}
     chosen = {name: labels for name, labels in chosen.items() if labels}
     if not chosen:
         raise SystemExit(f"no problem's label contains {' or '.join(options.only)}")
+    if options.plot and set(chosen) == {"estimator"}:
+        raise SystemExit("--plot draws networks, and none was chosen")
+    if "estimator" in chosen and importlib.util.find_spec("sklearn") is None:
+        raise SystemExit("the estimator's table needs scikit-learn: pip install 'fastnet[peers]'")
     markers = {name: f"peers-{options.cores}" + ("" if name == "grid" else f"-{name}") for name in chosen}
     if options.write:  # a file that cannot take the tables fails now, not after an hour of measuring
         with_tables(options.write, dict.fromkeys(markers.values(), ""))
     points = list(product((label for labels in chosen.values() for label in labels), DTYPES))
     with pinned_to_one_core() if options.cores == "one" else nullcontext():
         threads = fastnet.get_num_threads()
-        with working(["fastnet", "numpy", *PEERS], threads) as workers:
+        with working(dict.fromkeys(["fastnet", "numpy", *PEERS, *estimators.LIBRARIES]), threads) as workers:
             results, left_out = measure(workers, points, options.rounds)
             try:
                 blas = workers["numpy"].blas()
             except WorkerError as error:
                 blas = f"unknown BLAS ({error})"
-    found = versions(["numpy", *PEERS])
-    about = f"{found}. NumPy's BLAS: {blas}; the variables {', '.join(SLOWING)} are not passed on."
+    slowing = f"NumPy's BLAS: {blas}; the variables {', '.join(SLOWING)} are not passed on."
     tables = {}
     for name, labels in chosen.items():
         part = {point: times for point, times in results.items() if point[0] in labels}
+        about = f"{versions(dict.fromkeys(['numpy', *others(labels[0])]))}. {slowing}"
         parts = [markdown(part, f"{threads} core(s)"), about, left_out.text(labels)]
         tables[markers[name]] = "\n\n".join(filter(None, parts))
     if options.json:
@@ -190,7 +206,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.plot:
         from benchmarks.figures import speedups
 
-        speedups({point: best_peer(times)[1] for point, times in results.items()}, options.plot, threads)
+        drawn = {p: best_peer(times)[1] for p, times in results.items() if p[0] not in estimators.ESTIMATORS}
+        speedups(drawn, options.plot, threads)
     if options.write:
         options.write.write_text(with_tables(options.write, tables), encoding="utf-8")
     print(*tables.values(), sep="\n\n")

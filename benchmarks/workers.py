@@ -138,14 +138,17 @@ class _Server:
         label: str,
         dtype: str,
         max_size: int | None = None,
-        activation: str = "Sigmoid",
         min_time: float = 0.005,
     ) -> None:
+        from benchmarks import estimators, libraries
         from benchmarks.common import network_problem
-        from benchmarks.libraries import prepared
 
-        problem = network_problem(label, dtype, max_size=max_size, activation=activation)
-        self.timed = Turn(prepared(self.library, problem, self.threads, activation), min_time)
+        if label in estimators.ESTIMATORS:
+            call = estimators.prepared(self.library, label, dtype, self.threads, max_size)
+        else:
+            problem = network_problem(label, dtype, max_size=max_size)
+            call = libraries.prepared(self.library, problem, self.threads)
+        self.timed = Turn(call, min_time)
 
     def turn(self) -> float:
         assert self.timed is not None, "prepare comes first"

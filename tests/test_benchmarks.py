@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pkgutil
+import re
 import runpy
 import subprocess
 import sys
@@ -145,6 +146,16 @@ def test_labels_say_the_shape(shapes):
         assert label == "-".join(map(str, sizes)) + f" x {batch}"
 
 
+def test_labels_say_the_activations():
+    for label, (sizes, batch) in common.ACTIVATED.items():
+        plain, hidden, *last = re.fullmatch(r"(\S+ x \d+) (\w+)(?: (\w+))?", label).groups("")
+        assert plain == "-".join(map(str, sizes)) + f" x {batch}"
+        layers = common.network_problem(label, "float32", max_size=3).layers
+        between = [*[["Affine", hidden]] * (len(sizes) - 2), ["Affine", *filter(None, last)]]
+        found = [type(layer).__name__ for layer in layers]
+        assert [name.lower() for name in found] == [name.lower() for names in between for name in names]
+
+
 def test_the_numbers_of_a_problem_never_change():
     (first, _), x = common.draw("2-4-3 x 1", common.NETWORKS["2-4-3 x 1"], "float64", None)
     W, b = first.params
@@ -166,7 +177,7 @@ def test_both_implementations_have_the_very_same_weights(dtype):
 
 
 def test_no_label_is_in_two_tables():
-    assert len(common.ALL_NETWORKS) == len(common.NETWORKS) + len(common.AWKWARD)
+    assert len(common.ALL_NETWORKS) == sum(map(len, common.TABLES.values()))
 
 
 def test_awkward_shapes_are_awkward():

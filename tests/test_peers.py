@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import common, figures, libraries, peers, processes, threads, workers
+from benchmarks import common, estimators, figures, libraries, peers, processes, threads, workers
 from fastnet.timing import Timing, Turn, interleave
 
 TINY = {"max_size": 5, "min_time": 0}
@@ -67,21 +69,89 @@ def test_a_wrong_fastnet_is_not_timed():
         libraries.prepared("fastnet", problem, 1)
 
 
-@pytest.mark.parametrize("activation", libraries.ACTIVATIONS)
-@pytest.mark.parametrize("library", ["onnxruntime", "scikit-learn"])
-def test_peers_know_the_activations(library, activation):
-    pytest.importorskip("sklearn" if library == "scikit-learn" else library)
-    pytest.importorskip("onnx" if library == "onnxruntime" else "sklearn")
-    rng = np.random.default_rng(0)
-    (V, a), (W, b) = [(rng.standard_normal((4, n)), rng.standard_normal(n)) for n in (4, 3)]
-    x = rng.standard_normal((5, 4))
-    net = libraries.Network([(V, a), (W, b)], x, 1, libraries.ACTIVATIONS[activation])
-    formula = {
-        "Sigmoid": lambda h: 1 / (1 + np.exp(-h)),
-        "Relu": lambda h: np.maximum(h, 0),
-        "Tanh": np.tanh,
-    }[activation]
-    np.testing.assert_allclose(libraries.PEERS[library](net)(), formula(x @ V + a) @ W + b, rtol=1e-5)
+#: what has to be there for a library
+NEEDS = {"torch": ["torch"], "onnxruntime": ["onnxruntime", "onnx"], "scikit-learn": ["sklearn"]}
+
+
+@pytest.mark.parametrize("label", ["30-100-2 x 1", *common.ACTIVATED])
+@pytest.mark.parametrize("library", NEEDS)
+def test_peers_know_the_activations(library, label):
+    for name in NEEDS[library]:
+        pytest.importorskip(name)
+    problem = common.network_problem(label, "float64", max_size=5)
+    if library == "scikit-learn" and "softmax" in label:
+        with pytest.raises(NotImplementedError, match="no activation behind its last layer"):
+            libraries.prepared(library, problem, 1)
+        return
+    answer = np.asarray(libraries.prepared(library, problem, 1)())
+    np.testing.assert_allclose(answer.reshape(len(problem.x), -1), problem.reference(), rtol=1e-5)
+
+
+def test_a_library_is_given_what_follows_each_layer():
+    problem = common.network_problem("64-128-10 x 1024 relu softmax", "float32", max_size=5)
+    net = libraries.Network.of(problem, 3)
+    assert [found.onnx for found in net.activations] == ["Relu", "Softmax"]
+    assert [W.shape for W, _ in net.pairs] == [(5, 5), (5, 5)]
+    assert net.threads == 3
+    plain = libraries.Network.of(common.network_problem("300-1 x 1", "float32"), 1)
+    assert plain.activations == [None]
+
+
+# The estimator
+
+
+@pytest.fixture
+def quickly_fitted(monkeypatch):
+    """A classifier of the same shape after a few steps, in place of one that learns for seconds."""
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    datasets = pytest.importorskip("sklearn.datasets")
+
+    def fitted(dtype):
+        x, y = datasets.load_digits(return_X_y=True)
+        x = (x / 16).astype(dtype)
+        estimator = neural_network.MLPClassifier((100,), random_state=0)
+        return estimator.partial_fit(x[:100], y[:100], classes=np.unique(y)), x
+
+    monkeypatch.setattr(estimators, "fitted", fitted)
+
+
+@pytest.mark.parametrize("dtype", common.DTYPES)
+@pytest.mark.parametrize("library", ["fastnet", *estimators.LIBRARIES])
+def test_estimators_answer(quickly_fitted, library, dtype):
+    if library == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("skl2onnx")
+    for label, rows in estimators.ESTIMATORS.items():
+        answer = estimators.prepared(library, label, dtype, 1, max_size=2000)()
+        assert answer.shape == (min(rows, 2000), 10)
+        assert answer.dtype == dtype
+        np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
+        if rows > 1:
+            np.testing.assert_array_equal(answer[1797:], answer[: 2000 - 1797])  # the digits again
+
+
+@pytest.mark.parametrize(
+    ("library", "error"), [("fastnet", common.WrongAnswer), ("scikit-learn", ArithmeticError)]
+)
+def test_a_wrong_estimator_is_not_timed(quickly_fitted, library, error, monkeypatch):
+    fitted, digits = estimators.fitted("float64")
+    right = estimators.estimator_problem("MLPClassifier 64-100-10 relu x 1", "float64")
+    wrong = common.Problem(right.layers, right.x, right.reference.func, lambda x: right.fastnet() + 1e-9)
+    monkeypatch.setattr(fitted, "predict_proba", lambda x: right.reference() + 1e-9, raising=False)
+    monkeypatch.setattr(estimators, "fitted", lambda dtype: (fitted, digits))
+    monkeypatch.setattr(estimators, "estimator_problem", lambda *_: wrong)
+    with pytest.raises(error):
+        estimators.prepared(library, "MLPClassifier 64-100-10 relu x 1", "float64", 1)
+
+
+def test_the_estimator_itself_has_learnt():
+    pytest.importorskip("sklearn")
+    problem = estimators.estimator_problem("MLPClassifier 64-100-10 relu x 1", "float32")
+    problem.verify()
+    estimator, digits = estimators.fitted("float32")
+    assert estimator.coefs_[0].dtype == np.float32
+    assert len(digits) == 1797
+    assert estimator.best_loss_ < 0.1
 
 
 # Turns
@@ -214,27 +284,55 @@ def test_what_is_left_out_is_said_once():
 def test_the_command(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     pytest.importorskip("threadpoolctl")
+    pytest.importorskip("sklearn")
     monkeypatch.setattr(peers, "PEERS", {})
     monkeypatch.setitem(peers.TABLES, "grid", {"2-4-3 x 1": ((2, 4, 3), 1)})
     monkeypatch.setitem(peers.TABLES, "awkward", {"1-1-1 x 7": ((1, 1, 1), 7)})
+    monkeypatch.setitem(peers.TABLES, "activated", {"30-100-2 x 1 tanh": ((30, 100, 2), 1)})
+    monkeypatch.setitem(peers.TABLES, "estimator", {"MLPClassifier 64-100-10 relu x 1": 1})
     marked, plot, record = tmp_path / "README.md", tmp_path / "p.svg", tmp_path / "p.json"
     text = "<!-- peers-one: begin --><!-- peers-one: end -->\n"
-    marked.write_text(text + text.replace("one", "one-awkward"))
-    arguments = ["--shapes", "both", "--rounds", "1", "--write", marked, "--plot", plot, "--json", record]
+    names = ["one", "one-awkward", "one-activated", "one-estimator"]
+    marked.write_text("".join(text.replace("one", name) for name in names))
+    arguments = ["--shapes", "all", "--rounds", "1", "--write", marked, "--plot", plot, "--json", record]
     assert peers.main([str(argument) for argument in arguments]) == 0
-    grid, awkward = marked.read_text().split("<!-- peers-one-awkward: begin -->")
+    written = marked.read_text()
+    grid, awkward, activated, estimator = re.split(r"<!-- peers-one-\w+: begin -->", written)
     assert "| 2-4-3 x 1 | float64 |" in grid
     assert "1-1-1" not in grid
     assert "| 1-1-1 x 7 | float32 |" in awkward
+    assert "| 30-100-2 x 1 tanh | float32 |" in activated
+    assert "| dtype | fastnet | scikit-learn | onnxruntime |" in estimator
+    assert "| MLPClassifier 64-100-10 relu x 1 | float64 |" in estimator
+    assert "times as fast as scikit-learn (geometric means)" in estimator
+    assert "; numpy " in estimator
+    assert ", scikit-learn " in estimator
     assert "NumPy's BLAS: " in grid
     figures = json.loads(record.read_text())
     assert [(p["problem"], p["table"]) for p in figures["points"]][::2] == [
         ("2-4-3 x 1", "grid"),
         ("1-1-1 x 7", "awkward"),
+        ("30-100-2 x 1 tanh", "activated"),
+        ("MLPClassifier 64-100-10 relu x 1", "estimator"),
     ]
     assert figures["cores"] == 1
     assert ElementTree.parse(plot).getroot().tag.endswith("svg")
-    assert capsys.readouterr().out.count("2 points: ") == 2
+    assert capsys.readouterr().out.count("2 points: ") == 4
+
+
+@pytest.mark.parametrize("shapes", ["estimator", "all"])
+def test_no_plot_without_networks(shapes, monkeypatch, tmp_path):
+    monkeypatch.setattr(peers, "measure", lambda *_: pytest.fail("measured"))
+    plot = str(tmp_path / "p.svg")
+    with pytest.raises(SystemExit, match="--plot draws networks"):
+        peers.main(["--shapes", shapes, "--only", "MLPClassifier", "--plot", plot])
+
+
+def test_the_estimator_needs_scikit_learn(monkeypatch):
+    monkeypatch.setattr(peers, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="needs scikit-learn"):
+        peers.main(["--shapes", "estimator"])
 
 
 def test_a_file_without_markers_fails_before_anything_is_measured(monkeypatch, tmp_path):
