@@ -1,4 +1,4 @@
-"""Ranges of rows on several threads: a pool of Python threads over compiled code that holds no lock.
+"""Ranges of rows on several threads: Python threads over compiled code that holds no lock.
 
 Unlike Numba's own parallel layers it survives a fork, and any number of callers at once. Each call hands
 out its rows in pieces, to whoever is free next; the caller is one of them, so that a call never waits for
@@ -12,18 +12,19 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, SupportsIndex
+from contextlib import contextmanager
+from typing import SupportsIndex
 
-if TYPE_CHECKING:  # at run time it is imported by the first call that wants it
-    from concurrent.futures import Future, ThreadPoolExecutor
+from fastnet.pool import ask_for_help, collect
 
-#: work, in bytes times multiply-adds, that pays for one more thread; waking it takes longer than most calls
-_PAYS = 1 << 25
+#: work, in bytes times multiply-adds, that pays for one more thread: some 30 microseconds
+_PAYS = 3 << 22
 #: pieces for each thread, so that one held up by something else costs little
 _PIECES = 4
-#: rows of a piece, at least, so that packing weights for it pays, and a multiple that fills tiles
-_ROWS, _UNIT = 516, 12
+#: rows of a piece, at least, and a multiple that fills tiles; more where a row is so much work that its
+#: weights, read anew for each piece, come from beyond the second-level cache
+_ROWS, _UNIT = 24, 12
+_WIDE, _ROWS_IF_WIDE = 640 * 1024, 516
 
 
 def _checked(value: SupportsIndex, name: str) -> int:
@@ -45,9 +46,6 @@ def _from_environment() -> int | None:
 
 _wanted = _from_environment()
 _here = threading.local()  # what `limited` says for a Python thread
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
-_lock = threading.Lock()
 
 
 def set_num_threads(n: SupportsIndex) -> None:
@@ -125,7 +123,8 @@ def piece_rows(rows: int, work: int, threads: int) -> int:
     if threads < 2:
         return max(rows, 1)
     each = -(-rows // threads)
-    piece = min(max(-(-each // _PIECES), _ROWS), each)
+    least = _ROWS_IF_WIDE if work // rows > _WIDE else _ROWS
+    piece = min(max(-(-each // _PIECES), least), each)
     return -(-piece // _UNIT) * _UNIT if piece > _UNIT else piece
 
 
@@ -152,39 +151,9 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
         while (first := next(numbers) * piece) < rows:
             run(first, min(first + piece, rows))
 
-    helpers = _start(take, min(threads, -(-rows // piece)) - 1)
+    tasks = ask_for_help(take, min(threads, -(-rows // piece)) - 1, threads - 1)
     try:
         take()
     finally:
         numbers = itertools.count(rows)  # after an error or an interrupt: nothing more to do
-        running = [helper for helper in helpers if not helper.cancel()]
-        errors = [helper.exception() for helper in running]
-    for error in errors:
-        if error is not None:
-            raise error
-
-
-def _start(task: Callable[[], None], count: int) -> list[Future[None]]:
-    """The task on so many threads of the pool, or on fewer where there are no more to be had."""
-    global _pool, _pool_size
-    from concurrent.futures import ThreadPoolExecutor
-
-    helpers: list[Future[None]] = []
-    with _lock:
-        if _pool is None or _pool_size < count:
-            if _pool is not None:
-                _pool.shutdown(wait=False)
-            _pool, _pool_size = ThreadPoolExecutor(count, "fastnet"), count
-        with suppress(RuntimeError):  # the interpreter is ending, or there are no more threads to be had
-            helpers.extend(_pool.submit(task) for _ in range(count))
-    return helpers
-
-
-def _forget_pool() -> None:
-    """In a forked child: the parent's threads are not here."""
-    global _pool, _pool_size, _lock
-    _pool, _pool_size, _lock = None, 0, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+        collect(tasks)

@@ -48,7 +48,7 @@ def test_every_row_once(rows, work, count):
 
 def test_small_calls_stay_on_one_thread():
     assert threads.piece_rows(1000, threads._PAYS, 8) == 1000
-    assert threads.piece_rows(1000, 2 * threads._PAYS, 8) == 504
+    assert threads.piece_rows(1000, 2 * threads._PAYS, 8) == 132
     assert threads.piece_rows(1, 1 << 40, 8) == 1
 
 
