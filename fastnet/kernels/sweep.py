@@ -15,14 +15,14 @@ from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.primitives import call, load_int64, size_of
 from fastnet.kernels.table import IDENTITY, SWEEP
-from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, TILES, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, MOST_ROWS, PANEL_ROW, TILE_ROWS, TILES, VECTOR_BYTES
 from fastnet.kernels.tile import tile
 
 _WIDEST = max(TILES[1])
 #: widest tile of so many rows that is no wider than the vectors left
 _TILE_WIDTH = tuple(
     max(w for w in TILES[rows] if w <= max(left, 1)) if rows else 0
-    for rows in range(TILE_ROWS + 1)
+    for rows in range(MOST_ROWS + 1)
     for left in range(_WIDEST + 1)
 )
 _INTEGERS = 18
@@ -31,7 +31,7 @@ _INTEGERS = 18
 @kernel
 def tile_height(rows):
     """Height of the next tile: the last two are made as equal as can be."""
-    if rows <= TILE_ROWS:
+    if rows <= MOST_ROWS:
         return rows
     return TILE_ROWS if rows >= 2 * TILE_ROWS else (rows + 1) // 2
 

@@ -50,9 +50,19 @@ CACHE_LINE = 64
 #: broadcasts and one loaded vector have to fit in the registers.
 TILES = {
     16: {1: (8, 4, 2, 1), 2: (6, 4, 2, 1), 3: (4, 2, 1), 4: (3, 2, 1), 5: (2, 1), 6: (2, 1)},
-    32: {1: (8, 4, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1), 5: (4, 2, 1), 6: (4, 2, 1)},
+    32: {
+        1: (8, 4, 2, 1),
+        2: (8, 4, 2, 1),
+        3: (8, 4, 2, 1),
+        4: (6, 4, 2, 1),
+        5: (4, 2, 1),
+        6: (4, 2, 1),
+        7: (3, 1),
+        8: (3, 1),
+    },  # fmt: skip
 }[VECTOR_REGISTERS]
-TILE_ROWS = max(TILES)
+#: rows of the tiles that many rows are cut into; seven or eight alone are one tile where it fits
+TILE_ROWS, MOST_ROWS = 6, max(TILES)
 #: width of the tallest tile: the panels that weights are packed into
 PANEL_VECTORS = TILES[TILE_ROWS][0]
 PANEL_ROW = PANEL_VECTORS * VECTOR_BYTES
