@@ -59,7 +59,7 @@ TILES = {
         6: (4, 2, 1),
         7: (3, 1),
         8: (3, 1),
-    },  # fmt: skip
+    },
 }[VECTOR_REGISTERS]
 #: rows of the tiles that many rows are cut into; seven or eight alone are one tile where it fits
 TILE_ROWS, MOST_ROWS = 6, max(TILES)
