@@ -54,7 +54,9 @@ def warmup(model: Any = None) -> list[Warmup]:
 
 def _prepare(dtype: np.dtype[Any]) -> Warmup:
     there, start = fused.is_loaded(dtype), perf_counter()
-    origin: str = fused.kernels(dtype).origin
+    compiled = fused.kernels(dtype)
+    compiled.prepare()
+    origin: str = compiled.origin
     return Warmup(dtype.name, "was there already" if there else origin, perf_counter() - start)
 
 

@@ -46,11 +46,12 @@ def compiled() -> Iterator[tuple[str, str, Any]]:
 
     entry._make_entries = recorded
     for dtype in DTYPES:
-        kernels = entry.entries(np.dtype(dtype)).kernels
+        there = entry.entries(np.dtype(dtype))
+        there.prepare()
         for function in made:
             [overload] = function.overloads.values()
             yield function.__name__, dtype, overload.library
-        for function in kernels:
+        for function in there.kernels:
             yield function.__name__, dtype, function._library
 
 

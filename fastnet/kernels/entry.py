@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -167,15 +168,57 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Entries:
-    """Compiled entry points for one element type. They check arrays, but not the types of other arguments."""
+    """Entry points for one element type. They check arrays, but not the types of other arguments.
 
-    predict: Any  # (x, out or None, list of layers, recipe) -> result; None if refused, False if large
-    bind: Any  # (x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused
-    run: Any  # (table, first row, row to stop before)
-    activate: Any  # (x, out, activation, width of a row), x and out contiguous and one-dimensional
+    Each is compiled, or loaded from the cache, when it is first asked for.
+    """
+
     dtype: np.dtype[Any]
+    functions: tuple[Any, ...]  # predict, bind, run, alone
     kernels: tuple[Any, ...]  # called by address from those
     origin: str  # where the machine code came from: LOADED, COMPILED or UNCACHED
+
+    @cached_property
+    def predict(self) -> Any:
+        """(x, out or None, list of layers, recipe) -> result; None if refused, False if large."""
+        return self._point(0, (self._ref,) * 4)
+
+    @cached_property
+    def bind(self) -> Any:
+        """(x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused."""
+        return self._point(1, (self._ref,) * 5)
+
+    @cached_property
+    def run(self) -> Any:
+        """(table, first row, row to stop before)."""
+        return self._point(2, (self._ref, types.int64, types.int64))
+
+    @cached_property
+    def activate(self) -> Any:
+        """(x, out, activation, width of a row), x and out contiguous and one-dimensional."""
+        return self._point(3, (self._ref, self._ref, types.int64, types.int64))
+
+    @property
+    def _ref(self) -> ObjectRef:
+        return ObjectRef(numba.from_dtype(self.dtype))
+
+    def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
+        function = self.functions[which]
+        try:
+            with uncollected():
+                function.compile(signature)
+        except Exception as error:
+            if which == 0 or self.origin == UNCACHED:  # the first one: `entries` tries without a cache
+                raise
+            _warn(error)
+            function = _make_entries(source_digest(), False)[which]
+            function.compile(signature)
+        return function.overloads[signature].entry_point
+
+    def prepare(self) -> None:
+        """Compile or load what is not there yet."""
+        for name in ("predict", "bind", "run", "activate"):
+            getattr(self, name)
 
     max_depth = MAX_DEPTH
 
@@ -203,32 +246,25 @@ def entries(dtype: np.dtype[Any]) -> Entries:
         if not layout_is_known():
             raise NotImplementedError("this Python or NumPy lays out arrays in a way fastnet does not know")
         try:
-            with uncollected():
-                found = _compile(dtype, cache=True)
+            found = _compile(dtype, cache=True)
         except Exception as error:  # no place for a cache, or an unreadable one; a real defect comes up again
-            text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            _warn(error)
             found = _compile(dtype, cache=False)
         _entries[dtype] = found
     return found
 
 
+def _warn(error: Exception) -> None:
+    text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
 def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
-    ref = ObjectRef(numba.from_dtype(dtype))
-    digest = source_digest()
-    signatures = (
-        (ref,) * 4,
-        (ref,) * 5,
-        (ref, types.int64, types.int64),
-        (ref, ref, types.int64, types.int64),
-    )
+    digest, element = source_digest(), numba.from_dtype(dtype)
     functions = _make_entries(digest, cache)
-    points = []
-    for function, signature in zip(functions, signatures, strict=True):
-        function.compile(signature)
-        points.append(function.overloads[signature].entry_point)
-    kernels = tuple(make(ref.element, digest, cache) for make in _KERNELS)
-    hits = [sum(f.stats.cache_hits.values()) for f in functions] + [k.cache_hits for k in kernels]
-    origin = UNCACHED if not cache else LOADED if all(hits) else COMPILED
-    predict, bind, run, activate_alone = points
-    return Entries(predict, bind, run, activate_alone, dtype, kernels, origin)
+    with uncollected():
+        kernels = tuple(make(element, digest, cache) for make in _KERNELS)
+    found = Entries(dtype, functions, kernels, UNCACHED)
+    found.predict  # noqa: B018 - whatever is wrong with the cache comes up here
+    hits = [sum(functions[0].stats.cache_hits.values()), *(k.cache_hits for k in kernels)]
+    return replace(found, origin=LOADED if all(hits) else COMPILED) if cache else found
