@@ -127,7 +127,8 @@ def test_estimators_answer(quickly_fitted, library, dtype):
         assert answer.dtype == dtype
         np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
         if rows > 1:
-            np.testing.assert_array_equal(answer[1797:], answer[: 2000 - 1797])  # the digits again
+            # the digits again; other libraries give a row other bits in another place
+            np.testing.assert_allclose(answer[1797:], answer[: 2000 - 1797], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
