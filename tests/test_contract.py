@@ -156,6 +156,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The 'generic' unit for NumPy timedelta:DeprecationWarning")
 @pytest.mark.parametrize("dtype", [*KERNEL_DTYPES, "int64"])
 @pytest.mark.parametrize("x", INPUTS)
 @pytest.mark.parametrize("label", LABELS)

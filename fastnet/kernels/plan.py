@@ -61,7 +61,9 @@ def plan(zero, table, batch):
     if weights > FAST_WEIGHTS:  # broadcast from afar for each block anew
         by_samples += by_samples
     if by_samples <= by_outputs:
-        return 1, BLOCK_VECTORS * lanes
+        widest = max(widest, load_int64(layers + FAN_IN))
+        fitting = _BLOCK_SCRATCH // (2 * (widest + lanes) * VECTOR_BYTES)
+        return 1, max(min(BLOCK_VECTORS, fitting), 1) * lanes
     most = BLOCK_ROWS if weights <= FAST_WEIGHTS else PACKED_BLOCK_ROWS
     row_bytes = max(hidden_buffers(zero, table), 1) * widest * size
     block = min(most, _BLOCK_SCRATCH // row_bytes // TILE_ROWS * TILE_ROWS)
