@@ -12,27 +12,41 @@ import threading
 from collections.abc import Callable
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Task:
     """A function that a helper is to call, unless who asked for it takes it back first."""
 
-    __slots__ = ("claim", "done", "error", "function")
+    __slots__ = ("claims", "done", "error", "function")
 
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
-        #: taken once, by the helper that begins or by who takes it back
-        self.claim = threading.Lock()
+        #: who wants it, in order; the first has it, however often an interrupted one asks again
+        self.claims: list[str] = []
         self.done = threading.Lock()
         self.done.acquire()
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        if self.claim.acquire(blocking=False):
+        self.claims.append("helper")
+        if self.claims[0] == "helper":
             try:
                 self.function()
             except BaseException as error:  # for the thread that asked
                 self.error = error
             finally:
+                self.function = _nothing  # keeps nothing alive when whoever asked goes on
                 self.done.release()
+
+    def finish(self) -> None:
+        """Take it back, or wait until it is done."""
+        self.claims.append("caller")
+        if self.claims[0] == "caller":
+            self.function = _nothing
+        else:
+            self.done.acquire()
 
 
 class _Helper(threading.Thread):
@@ -50,7 +64,6 @@ class _Helper(threading.Thread):
             task, self.task = self.task, None
             if task is not None:
                 task.run()
-                del task  # keeps nothing alive while it sleeps
             _idle.append(self)
 
 
@@ -95,7 +108,8 @@ def collect(tasks: list[_Task]) -> None:
         waiting = True
         while waiting:
             try:
-                waiting = not (task.claim.acquire(blocking=False) or task.done.acquire())
+                task.finish()
+                waiting = False
             except BaseException as interrupt:
                 error = interrupt
         error = error or task.error
