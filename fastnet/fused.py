@@ -11,7 +11,7 @@ from fastnet import reference
 from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
 from fastnet.kernels.lock import lock
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
-from fastnet.threads import in_pieces
+from fastnet.threads import in_pieces, strip_threads, together
 
 #: activation -> its twin in the reference
 TWINS: dict[int, Any] = {
@@ -20,6 +20,9 @@ TWINS: dict[int, Any] = {
     RELU: reference.ReLU(),
     SOFTMAX: reference.Softmax(),
 }
+
+#: strips of columns for each thread that shares them
+_STRIPS = 2
 
 _compiled: dict[np.dtype[Any], Any] = {}
 
@@ -34,9 +37,9 @@ def kernels(dtype: np.dtype[Any]) -> Any:
     found = _compiled.get(dtype)
     if found is None:
         with lock:  # around the import, too: a fork meanwhile would leave the child half of it
-            from fastnet.kernels import entry
+            from fastnet.kernels.entries import entries
 
-            found = _compiled[dtype] = entry.entries(dtype)
+            found = _compiled[dtype] = entries(dtype)
     return found
 
 
@@ -51,16 +54,33 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
     if work < 0:
         return False
 
-    def run(first: int, stop: int, _alive: Any = (x, out, held)) -> None:
-        compiled.run(table, first, stop)
+    rows, work = len(x) if x.ndim == 2 else 1, work * x.itemsize
+    weights = [layer.params[0] for layer in held]
+    threads = strip_threads(rows, sum(w.nbytes for w in weights), work)
+    if threads > 1 and out.strides[-1] == out.itemsize:
+        in_strips = compiled.strips(table, rows, max(w.shape[1] for w in weights), _STRIPS * threads)
 
-    in_pieces(run, len(x) if x.ndim == 2 else 1, work * x.itemsize)
+        def take(_alive: Any = (x, out, held)) -> None:
+            in_strips()
+
+        together(take, threads, threads)
+    else:
+
+        def run(first: int, stop: int, _alive: Any = (x, out, held)) -> None:
+            compiled.run(table, first, stop)
+
+        in_pieces(run, rows, work)
     return True
 
 
-def _run(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
-    """Run a network on arrays that have been prepared."""
-    answer = compiled.predict(x, out, layers, compiled.recipe(layers, program, layers))
+def _run(compiled: Any, x: Any, out: Any, layers: list[Any], activations: Sequence[int]) -> None:
+    """Run a network on arrays that have been prepared; kernels that it is the first to use come in now."""
+    answer: Any = ""
+    while isinstance(answer, str):
+        if answer:
+            compiled.complete(answer)
+        program = compiled.program(activations)
+        answer = compiled.predict(x, out, layers, compiled.recipe(layers, program, layers, compiled.lacking))
     if answer is not out and not (answer is False and run_large(compiled, x, out, layers, program)):
         raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
 
@@ -104,7 +124,7 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
         stop = min(start + limit, len(pairs))
         layers = ready.layers[start:stop]
         into = target if stop == len(pairs) else np.empty((rows, len(layers[-1].params[1])), ready.dtype)
-        _run(compiled, current, into, layers, compiled.program(activations[start:stop]))
+        _run(compiled, current, into, layers, activations[start:stop])
         current = into
     if not np.may_share_memory(target, out):
         out[...] = target.reshape(out.shape)

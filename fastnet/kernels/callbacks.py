@@ -25,11 +25,10 @@ from fastnet.kernels.table import (
     DEPTH,
     FAN_IN,
     FAN_OUT,
+    KERNEL_BYTES,
     LAYER_BYTES,
     OUT,
     OUT_COL,
-    RUN_ROWS,
-    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -50,11 +49,10 @@ ROOM = 4096
 def make_block(weights: Any, activations: tuple[int, ...], output: int) -> np.ndarray[Any, Any]:
     """The user's data for arrays that have been checked. It holds addresses: keep the arrays alive."""
     dtype = weights[0][0].dtype
-    run, large, sweep, steps, run_blocks, _ = kernel_addresses(dtype)
+    run, large, *addresses = kernel_addresses(dtype)
     table = np.zeros((CALL_BYTES + len(weights) * LAYER_BYTES) // 8, np.int64)
-    table[[f // 8 for f in (DEPTH, SWEEP, STEPS, RUN_ROWS, X_COL, OUT_COL)]] = (
-        len(weights), sweep, steps, run_blocks, dtype.itemsize, dtype.itemsize,
-    )  # fmt: skip
+    table[[f // 8 for f in (DEPTH, X_COL, OUT_COL)]] = len(weights), dtype.itemsize, dtype.itemsize
+    table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = addresses
     fields = [f // 8 for f in (W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION)]
     for i, ((weight, bias), activation) in enumerate(zip(weights, activations, strict=True)):
         fan_in, fan_out = weight.shape

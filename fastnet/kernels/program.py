@@ -8,17 +8,19 @@ import numba
 import numpy as np
 from numba import types
 
-from fastnet.kernels.entry import entries
+from fastnet.kernels.entries import entries
 from fastnet.kernels.jit import OPTIONS, kernel, source_digest, with_cache_if_possible
 from fastnet.kernels.lock import lock
 from fastnet.kernels.network import run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import call, size_of, stack_bytes
 from fastnet.kernels.row import run_small, suits_rows
+from fastnet.kernels.table import KERNEL_BYTES
 from fastnet.kernels.target import VECTOR_BYTES
 
 #: what a program holds: the addresses of kernels, then the activation of each layer
-RUN, RUN_LARGE, RUN_SWEEP, RUN_STEPS, RUN_BLOCKS, RUN_FEW, ACTIVATIONS = range(0, 56, 8)
+RUN, RUN_LARGE, KERNELS = range(0, 24, 8)
+ACTIVATIONS = KERNELS + KERNEL_BYTES
 #: stack that larger calls take for scratch
 STACK_SCRATCH = 128 * 1024
 
@@ -39,14 +41,13 @@ _compiled: dict[Any, tuple[Any, ...]] = {}
 
 def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
     """Addresses for a program, in its order; compiled or loaded from the cache by the first call."""
-    others = entries(dtype).kernels
     element = numba.from_dtype(dtype)
     with lock:
         if dtype not in _compiled:
             _compiled[dtype] = with_cache_if_possible(
                 lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
             )
-    return [f.address for f in (*_compiled[dtype], *others)]
+    return [*(f.address for f in _compiled[dtype]), *entries(dtype).table_addresses()]
 
 
 def compile_run(element: Any, digest: str, cache: bool) -> Any:
