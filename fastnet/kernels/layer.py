@@ -9,14 +9,14 @@ closer to the exact sum than one chain of all inputs is, whose rounding errors g
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layout import copy_block, copy_rows, pack_panels
+from fastnet.kernels.layout import copy_block, copy_rows, pack_panels, padded_row
 from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
 from fastnet.kernels.primitives import load_int64, size_of, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
+from fastnet.kernels.stream import STREAM_DEPTH, STREAM_VECTORS, stream_rows
 from fastnet.kernels.sweep import sweep
 from fastnet.kernels.table import ACTIVATION, BIAS, CHUNK, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
 from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
-from fastnet.kernels.tile import STREAM_DEPTH, STREAM_VECTORS, stream_row
 
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
@@ -33,6 +33,9 @@ _NARROW_BYTES = 2 * NARROW * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
+#: fewer still take STREAM_DEPTH rows of weights, all along: up to a fifth less time
+MOST_STREAMED = max(STREAM_VECTORS)
+_WIDTHS = tuple(STREAM_VECTORS.get(rows, 0) for rows in range(MOST_STREAMED + 1))
 
 #: how the weights of a layer are read
 IN_PLACE, STREAMED, PACKED, NARROWLY = 0, 1, 2, 3
@@ -64,8 +67,8 @@ def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, p
     chosen = way(zero, layer, rows)
     if chosen == NARROWLY and a_k == size_of(zero):
         _narrow(zero, table, layer, a, a_row, rows, c, c_row)
-    elif chosen == STREAMED and rows == 1:
-        _streamed_row(zero, table, layer, a, a_k, c, zeros, partial)
+    elif chosen == STREAMED and rows <= MOST_STREAMED:
+        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
     elif chosen == PACKED:
         _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
@@ -160,33 +163,42 @@ def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, gr
 
 
 @kernel
-def _streamed_row(zero, table, layer, a, a_k, c, zeros, partial):
-    """One row: STREAM_DEPTH rows of W at a time, all along; what a chunk has so far waits in `partial`."""
+def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial):
+    """Few rows: STREAM_DEPTH rows of W at a time, all along; what a chunk has so far waits in `partial`."""
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
     activation = load_int64(layer + ACTIVATION)
-    wide = fan_out * size // VECTOR_BYTES // STREAM_VECTORS * STREAM_VECTORS
+    partial_row = padded_row(zero, fan_out)
+    width = _WIDTHS[rows]
+    wide = fan_out * size // VECTOR_BYTES // width * width
     for k in range(0, fan_in, STREAM_DEPTH):
-        init, init_vec = zeros if k else bias, 0 if k else VECTOR_BYTES
+        init, init_row, init_vec = zeros if k else bias, 0, 0 if k else VECTOR_BYTES
         if k % CHUNK:
-            init, init_vec = partial, VECTOR_BYTES
+            init, init_row, init_vec = partial, partial_row, VECTOR_BYTES
         depth = min(STREAM_DEPTH, fan_in - k)
-        ends = k + depth == fan_in or (k + depth) % CHUNK == 0
-        into, add = c if ends else partial, 1 if ends and k >= CHUNK else 0
+        into, into_row, add = partial, partial_row, 0
+        if k + depth == fan_in or (k + depth) % CHUNK == 0:
+            into, into_row, add = c, c_row, 1 if k >= CHUNK else 0
         done = 0
         if depth == STREAM_DEPTH:
             done = wide
-            stream_row(zero, a + k * a_k, a_k, w + k * w_row, w_row, init, init_vec, into, add, done)
+            stream_rows(
+                zero, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row, init, init_row, init_vec,
+                into, into_row, add, done,
+            )  # fmt: skip
         at = done * VECTOR_BYTES
         if at < fan_out * size:
             sweep(
-                zero, table, 1, a + k * a_k, 0, a_k, w + k * w_row + at, w_row,
-                init + done * init_vec, 0, init_vec, into + at, 0, fan_out - at // size,
+                zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row + at, w_row,
+                init + done * init_vec, init_row, init_vec, into + at, into_row, fan_out - at // size,
                 depth, add, IDENTITY, 0, c, 0,
             )  # fmt: skip
     if activation != IDENTITY:  # no inputs: nothing but the activation
-        sweep(zero, table, 1, a, 0, 0, w, 0, c, 0, VECTOR_BYTES, c, 0, fan_out, 0, 0, activation, 0, c, 0)
+        sweep(
+            zero, table, rows, a, 0, 0, w, 0, c, c_row, VECTOR_BYTES, c, c_row, fan_out, 0, 0,
+            activation, 0, c, 0,
+        )  # fmt: skip
 
 
 @kernel

@@ -6,7 +6,15 @@ import numba
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import DEEP, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
+from fastnet.kernels.layer import (
+    DEEP,
+    MOST_STREAMED,
+    PACKED,
+    PANEL_BYTES,
+    outputs_in_lanes,
+    samples_in_lanes,
+    way,
+)
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
@@ -76,7 +84,7 @@ def scratch_bytes(zero, table, by_samples, block):
     packed = 0
     if may_pack(zero, table, block):
         packed = block * DEEP * size_of(zero) + PANEL_BYTES
-    sums = hidden_buffers(zero, table) * block + 1
+    sums = hidden_buffers(zero, table) * block + min(block, MOST_STREAMED)
     return CACHE_LINE + packed + sums * padded_row(zero, most)
 
 
@@ -108,7 +116,7 @@ def compile_run_outputs(element, digest, cache):
         row_bytes = padded_row(zero, most)
         direct = writes_to_out(zero, table)
         partial = scratch + hidden_buffers(zero, table) * block * row_bytes
-        pieces = partial + row_bytes
+        pieces = partial + min(block, MOST_STREAMED) * row_bytes
         panels = pieces + block * DEEP * size
         while first < stop:
             rows = min(block, stop - first)

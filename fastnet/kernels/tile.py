@@ -15,10 +15,6 @@ from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, TILE_RO
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
-#: rows of weights that few rows take at a time, and the vectors of each that one row takes at a time:
-#: whole cache lines, read before others displace them
-STREAM_DEPTH, STREAM_VECTORS = 8, 4
-
 
 #: a size of tile as one number: rows times _KEY_ROW, and vectors or _MASKED, and perhaps _PACKING
 _KEY_ROW, _PACKING, _MASKED = 64, 32, 16
@@ -214,59 +210,3 @@ def _emit_tile(
         begin[key].add_incoming(start[key].v, before)
         begin[key].add_incoming(start[key].like(0.0).v, following)
     b.position_at_end(done)
-
-
-@intrinsic
-def stream_row(
-    typingctx: Any,
-    zero: Any,
-    a: Any,
-    a_k: Any,
-    b_address: Any,
-    b_k: Any,
-    init: Any,
-    init_vec: Any,
-    c: Any,
-    add: Any,
-    vecs: Any,
-) -> Any:
-    """C = init + A B, and with `add` C += that, for one row of A and STREAM_DEPTH rows of B.
-
-    STREAM_VECTORS vectors of columns go together, as often as `vecs` has room for them.
-
-    B is read in as many streams as it has rows, each in order: what memory does best.
-    """
-    size = itemsize(zero)
-
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, a, a_k, b_address, b_k, init, init_vec, c, add, vecs = args
-        splats = [vector.load_splat(b, b.add(a, b.mul(a_k, I64(k))), size) for k in range(STREAM_DEPTH)]
-        rows = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(STREAM_DEPTH)]
-        before = b.block
-        loop, done = b.append_basic_block("stream"), b.append_basic_block("stream_done")
-        b.cbranch(b.icmp_signed(">=", vecs, I64(STREAM_VECTORS)), loop, done)
-        b.position_at_end(loop)
-        first = b.phi(I64)
-        numbers = [b.add(first, I64(i)) for i in range(STREAM_VECTORS)]
-        offsets = [b.mul(v, I64(VECTOR_BYTES)) for v in numbers]
-        acc = [vector.load_vector(b, b.add(init, b.mul(v, init_vec)), size) for v in numbers]
-        for splat, row in zip(splats, rows, strict=True):
-            for i, offset in enumerate(offsets):
-                acc[i] = splat.fma(vector.load_vector(b, b.add(row, offset), size), acc[i])
-        into = [b.add(c, offset) for offset in offsets]
-        with b.if_else(b.icmp_signed("!=", add, I64(0))) as (more, plain):
-            with more:
-                for one, address in zip(acc, into, strict=True):
-                    vector.store(b, (vector.load_vector(b, address, size) + one).v, address)
-            with plain:
-                for one, address in zip(acc, into, strict=True):
-                    vector.store(b, one.v, address)
-        inside = b.block
-        following = b.add(first, I64(STREAM_VECTORS))
-        first.add_incoming(I64(0), before)
-        first.add_incoming(following, inside)
-        b.cbranch(b.icmp_signed("<=", b.add(following, I64(STREAM_VECTORS)), vecs), loop, done)
-        b.position_at_end(done)
-        return context.get_dummy_value()
-
-    return types.void(zero, *[_INT] * 9), codegen
