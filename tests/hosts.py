@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.random  # NumPy would import it late, and a fork meanwhile leaves the child half of it
 
 import fastnet
 from fastnet import Affine, ReLU, Sequential, Sigmoid, Softmax, Tanh

@@ -17,6 +17,7 @@ from numba import types
 
 from fastnet.kernels.activations import activate
 from fastnet.kernels.bind import BOUND, bind_layers, bind_out
+from fastnet.kernels.cache import cached
 from fastnet.kernels.headers import (
     BYTES_DATA,
     ObjectRef,
@@ -76,9 +77,7 @@ _LOCK_HELD = 1 << 21
 def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     # A cached function is looked up by its own file and by what it closes over: with the digest of all
     # kernel sources among that, an edit in any of them leaves no stale code running.
-    options = {**OPTIONS, "cache": cache}
-
-    @numba.njit(nogil=False, **options)
+    @numba.njit(nogil=False, **OPTIONS)
     def predict(x_ref, out_ref, layers_ref, recipe_ref):
         digest  # noqa: B018
         recipe, x, out = address_of(recipe_ref), address_of(x_ref), address_of(out_ref)
@@ -121,7 +120,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             run_allocated(zero, table, 0, batch, by_samples, block)
         return owned(x_ref, out)
 
-    @numba.njit(nogil=False, **options)
+    @numba.njit(nogil=False, **OPTIONS)
     def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
         dense, x, table = address_of(dense_ref), address_of(x_ref), data(address_of(table_ref))
@@ -132,7 +131,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return -1
         return work
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def run(table_ref, first, stop):
         digest  # noqa: B018
         zero = zero_of(table_ref)
@@ -141,7 +140,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         block = min(block, max(stop - first, 1))
         run_allocated(zero, table, first, stop, by_samples, block)
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def alone(x_ref, out_ref, activation, width):
         digest  # noqa: B018
         zero = zero_of(x_ref)
@@ -163,7 +162,8 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             activate(zero, activation, room, room, 1)
             copy_block(zero, room, 0, size, 1, rest, out + done, 0, size)
 
-    return predict, bind, run, alone
+    functions = predict, bind, run, alone
+    return tuple(map(cached, functions)) if cache else functions
 
 
 @dataclass(frozen=True)

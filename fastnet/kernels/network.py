@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 from numba import types
 
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import PACK_ROWS, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
@@ -94,7 +94,7 @@ def _splat_biases(zero, layers, depth, biases):
 def compile_run_rows(element, digest, cache):
     """The compiled loop over blocks; its ``address`` is called through `run_rows`."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 6), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 6), cache)
     def run_blocks(zero, table, first, stop, by_samples, block, scratch):
         digest  # noqa: B018
         size = size_of(zero)
