@@ -14,7 +14,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest, with_cache_if_possible
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel, source_digest, with_cache_if_possible
 from fastnet.kernels.lock import lock
 from fastnet.kernels.primitives import call, itemsize, load_int64, size_of, stack_bytes, store_int64
 from fastnet.kernels.program import kernel_addresses
@@ -132,21 +133,20 @@ def _one_output(zero, block, n, x):
 def _compile_callbacks(kind: Any, digest: str, cache: bool) -> tuple[Any, Any, Any]:
     doubles = types.CPointer(types.float64)
     elements = types.CPointer(numba.from_dtype(np.dtype(kind)))
-    options = {**OPTIONS, "cache": cache}
 
-    @numba.cfunc(types.float64(types.intc, doubles, types.voidptr), **options)
+    @c_function(types.float64(types.intc, doubles, types.voidptr), cache)
     def integrand(n, x, data):
         digest  # noqa: B018
         return _one_output(kind(0), _address(data), n, _address(x))[1]
 
-    @numba.cfunc(types.intc(doubles, types.intp, doubles, types.voidptr), **options)
+    @c_function(types.intc(doubles, types.intp, doubles, types.voidptr), cache)
     def filter(x, n, out, data):
         digest  # noqa: B018
         done, value = _one_output(kind(0), _address(data), n, _address(x))
         out[0] = value
         return 1 if done else 0
 
-    @numba.cfunc(types.intc(elements, elements, types.voidptr), **options)
+    @c_function(types.intc(elements, elements, types.voidptr), cache)
     def row(x, out, data):
         digest  # noqa: B018
         return 0 if _evaluate(kind(0), _address(data), _address(x), _address(out)) == 0 else 1

@@ -12,6 +12,7 @@ import numba
 
 from fastnet.kernels.activations import activate
 from fastnet.kernels.bind import BOUND, bind_layers, bind_out
+from fastnet.kernels.cache import cached
 from fastnet.kernels.columns import SHARED_BYTES, run_strips
 from fastnet.kernels.headers import (
     BYTES_DATA,
@@ -81,9 +82,7 @@ _LOCK_HELD = 1 << 21
 def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     # A cached function is looked up by its own file and by what it closes over: with the digest of all
     # kernel sources among that, an edit in any of them leaves no stale code running.
-    options = {**OPTIONS, "cache": cache}
-
-    @numba.njit(nogil=False, **options)
+    @numba.njit(nogil=False, **OPTIONS)
     def predict(x_ref, out_ref, layers_ref, recipe_ref):
         digest  # noqa: B018
         recipe, x, out = address_of(recipe_ref), address_of(x_ref), address_of(out_ref)
@@ -137,7 +136,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             run_allocated(zero, table, 0, batch, by_samples, block)
         return owned(x_ref, out)
 
-    @numba.njit(nogil=False, **options)
+    @numba.njit(nogil=False, **OPTIONS)
     def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
         dense, x, table = address_of(dense_ref), address_of(x_ref), data(address_of(table_ref))
@@ -148,7 +147,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return -1
         return work
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def run(table_ref, first, stop):
         digest  # noqa: B018
         zero = zero_of(table_ref)
@@ -160,7 +159,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         run_allocated(zero, table, first, stop, by_samples, block)
         return 0
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def strips(table_ref, shared_ref, rows, count):
         digest  # noqa: B018
         zero = zero_of(table_ref)
@@ -175,7 +174,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         free(scratch)
         return 0
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def alone(x_ref, out_ref, activation, width):
         digest  # noqa: B018
         zero = zero_of(x_ref)
@@ -197,4 +196,5 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             activate(zero, activation, room, room, 1)
             copy_block(zero, room, 0, size, 1, rest, out + done, 0, size)
 
-    return predict, bind, run, strips, alone
+    functions = predict, bind, run, strips, alone
+    return tuple(map(cached, functions)) if cache else functions

@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import numba
@@ -67,6 +67,7 @@ def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
 def source_digest() -> str:
     """Digest of every kernel source and of the settings that change what they compile to."""
     digest = hashlib.sha256(f"{config.OPT} {config.LOOP_VECTORIZE} {config.SLP_VECTORIZE}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    files = [file for file in resources.files(__package__).iterdir() if file.name.endswith(".py")]
+    for file in sorted(files, key=lambda file: file.name):  # of a folder, or of a zip file
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 from numba import types
 
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import (
     DEEP,
     MOST_STREAMED,
@@ -102,7 +102,7 @@ def _splat_biases(zero, layers, depth, biases):
 def compile_run_outputs(element, digest, cache):
     """The loop over blocks, outputs in the lanes; its ``address`` is called through `run_rows`."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 5), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 5), cache)
     def run_outputs(zero, table, first, stop, block, scratch):
         digest  # noqa: B018
         size = size_of(zero)
@@ -145,7 +145,7 @@ def compile_run_outputs(element, digest, cache):
 def compile_run_samples(element, digest, cache):
     """The same with samples in the lanes."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 5), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 5), cache)
     def run_samples(zero, table, first, stop, block, scratch):
         digest  # noqa: B018
         lanes = VECTOR_BYTES // size_of(zero)

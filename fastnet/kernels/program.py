@@ -8,8 +8,9 @@ import numba
 import numpy as np
 from numba import types
 
+from fastnet.kernels.cache import c_function
 from fastnet.kernels.entries import entries
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest, with_cache_if_possible
+from fastnet.kernels.jit import kernel, source_digest, with_cache_if_possible
 from fastnet.kernels.lock import lock
 from fastnet.kernels.network import run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
@@ -53,7 +54,7 @@ def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
 def compile_run(element: Any, digest: str, cache: bool) -> Any:
     """What user code calls: 0 if done, else the bytes of scratch that RUN_LARGE needs to do it."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 3), cache)
     def run(zero, table, batch, large):
         digest  # noqa: B018
         if suits_rows(zero, table, batch):
@@ -67,7 +68,7 @@ def compile_run(element: Any, digest: str, cache: bool) -> Any:
 def compile_large(element: Any, digest: str, cache: bool) -> Any:
     """The rest, in a function of its own for the sake of its stack; what that does not hold needs scratch."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 3), cache)
     def run_large(zero, table, batch, scratch):
         digest  # noqa: B018
         by_samples, block, needed = _fitting(zero, table, batch)
