@@ -66,7 +66,7 @@ def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, p
         _narrow(zero, table, layer, a, a_row, rows, c, c_row)
     elif chosen == STREAMED and rows == 1:
         _streamed_row(zero, table, layer, a, a_k, c, zeros, partial)
-    elif chosen == PACKED:
+    elif chosen == PACKED or load_int64(layer + W_COL) != size_of(zero):
         _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
         step, group = DEEP, max(load_int64(layer + FAN_OUT), 1)
