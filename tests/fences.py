@@ -34,17 +34,15 @@ class Fence:
         self, shape: Sequence[int], strides: Sequence[int], dtype: np.dtype, at_end: bool
     ) -> np.ndarray:
         """An array whose last byte, or whose first, is the one next to a forbidden page."""
-        low = sum(min((n - 1) * stride, 0) for n, stride in zip(shape, strides, strict=True))
-        high = (
-            sum(max((n - 1) * stride, 0) for n, stride in zip(shape, strides, strict=True)) + dtype.itemsize
-        )
+        reach = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
+        low, high = sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach) + dtype.itemsize
         if 0 in shape:  # no element at all: its address may not be followed, either
             low = high = 0
         begin = self.end - high if at_end else self.first - low
         return np.ndarray(shape, dtype, self._memory, begin - self._address, strides)
 
     def block(self, count: int, at_end: bool = True) -> int:
-        """Address of so many bytes, at the start of a cache line; at the end as near to the page as that allows."""
+        """Address of so many bytes, at the start of a cache line; at the end as near to the page as can be."""
         return (self.end - count) // 64 * 64 if at_end else self.first
 
 

@@ -1,7 +1,7 @@
-"""The kernels' own memory between forbidden pages, too: ``python -m tests.guarded_scratch NOTEBOOK GROUP...``.
+"""The kernels' own memory between forbidden pages: ``python -m tests.guarded_scratch NOTEBOOK GROUP...``.
 
-What kernels take from the stack and from the heap comes from fences instead, so that they are compiled anew, and
-into a cache of their own: whoever runs this sets NUMBA_CACHE_DIR to an empty folder.
+What kernels take from the stack and from the heap comes from fences instead, so that they are compiled anew,
+and into a cache of their own: whoever runs this sets NUMBA_CACHE_DIR to an empty folder.
 """
 
 from __future__ import annotations

@@ -63,9 +63,7 @@ def tried(module: str, *arguments: str, timeout: float, **environment: str) -> i
         except subprocess.TimeoutExpired:
             process.kill()
             _, errors = process.communicate()
-            raise AssertionError(
-                f"no end after {timeout} s, while trying {_noted(notes)}\n{errors}"
-            ) from None
+            raise AssertionError(f"no end after {timeout} s, trying {_noted(notes)}\n{errors}") from None
         if process.returncode < 0:
             name = signal.Signals(-process.returncode).name
             raise AssertionError(f"{name} while trying {_noted(notes)}\n{errors}")

@@ -58,7 +58,7 @@ def test_memory_of_the_kernels_fenced(record_property, tmp_path):
 
 
 def test_bounds_of_arrays_checked(tmp_path):
-    """NUMBA_BOUNDSCHECK=1 has a word about arrays and tuples in compiled code; raw addresses have the fences."""
+    """NUMBA_BOUNDSCHECK=1 checks arrays and tuples in compiled code, the fences what goes by its address."""
     program = """
 import numba
 import numpy as np
