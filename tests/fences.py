@@ -42,7 +42,7 @@ class Fence:
         return np.ndarray(shape, dtype, self._memory, begin - self._address, strides)
 
     def block(self, count: int, at_end: bool = True) -> int:
-        """Address of so many bytes, at the start of a cache line; at the end as near to the page as can be."""
+        """Address of so many bytes, aligned to a cache line; at the end as near to the page as can be."""
         return (self.end - count) // 64 * 64 if at_end else self.first
 
 
