@@ -1,4 +1,4 @@
-"""What a caller may pass by mistake or out of malice: arrays, and things that pose as arrays, params and layers.
+"""What a caller may pass by mistake or out of malice: arrays, things that pose as arrays, params and layers.
 
 Each table has names and functions that make the thing out of a well-formed array, or out of W and b.
 """
@@ -192,7 +192,8 @@ def _matrix(a: np.ndarray) -> Any:
 
 
 LIARS = {
-    cls.__name__: cls for cls in (LyingShape, LyingDtype, LyingStrides, LyingFlags, LyingSize, LyingViews, Shy)
+    cls.__name__: cls
+    for cls in (LyingShape, LyingDtype, LyingStrides, LyingFlags, LyingSize, LyingViews, Shy)
 }
 SUBCLASSES: dict[str, Callable[[np.ndarray], Any]] = {
     "matrix": _matrix,
@@ -297,10 +298,8 @@ POSERS: dict[str, Callable[[np.ndarray], Any]] = {
     "__array__ raises MemoryError": lambda a: Posing(MemoryError("no room")),
     "fickle": Fickle,
     "interface": _interface,
-    "interface with too large a shape": lambda a: _interface(a, shape=(*a.shape[:-1], 10**6)),
+    # NumPy believes a shape and strides that do not fit the data, and reads beyond it: no library can tell
     "interface with a negative shape": lambda a: _interface(a, shape=(-1, 3)),
-    "interface with far strides": lambda a: _interface(a, strides=(FAR,) * a.ndim),
-    "interface with a negative stride": lambda a: _interface(a, strides=(-8,) * a.ndim),
     "interface with a wrong type": lambda a: _interface(a, typestr="<q7"),
     "interface without data": lambda a: _interface(a, data=None),
     "interface of nothing": lambda a: Interface(),
