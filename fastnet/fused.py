@@ -112,12 +112,12 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
             y = _layer_by_reference(pair, activation, y) if alone else chain([pair], [activation], y)
         return _put(y, out, [x, *_members(pairs)])
     if out is None:
-        out = np.empty(ready.shape, ready.dtype)
+        out = plain = np.empty(ready.shape, ready.dtype)
     else:
-        check_out(out, ready.shape, ready.dtype, [x, *_members(pairs)])
+        plain = check_out(out, ready.shape, ready.dtype, [x, *_members(pairs)])
     compiled = kernels(ready.dtype)
     rows, width = ready.x.shape[0], ready.shape[-1]
-    target = _as_rows(out, rows, width, ready.dtype)
+    target = _as_rows(plain, rows, width, ready.dtype)
     current = ready.x
     limit = compiled.max_depth  # of one compiled call
     for start in range(0, len(pairs), limit):
@@ -126,8 +126,8 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
         into = target if stop == len(pairs) else np.empty((rows, len(layers[-1].params[1])), ready.dtype)
         _run(compiled, current, into, layers, activations[start:stop])
         current = into
-    if not np.may_share_memory(target, out):
-        out[...] = target.reshape(out.shape)
+    if not np.may_share_memory(target, plain):
+        plain[...] = target.reshape(plain.shape)
     return out
 
 
@@ -141,9 +141,7 @@ def activate(activation: int, x: Any, out: Any = None) -> Any:
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
     if array is None or dtype is None:
         return _put(_by_reference(TWINS[activation], None, x), out, [x])
-    result = np.empty(array.shape, dtype) if out is None else out
-    if out is not None:
-        check_out(out, array.shape, dtype, [x])
+    result = np.empty(array.shape, dtype) if out is None else check_out(out, array.shape, dtype, [x])
     flat = as_kernel_array(array, dtype).reshape(-1)
     target = _as_rows(result, 1, array.size, dtype)
     if target.strides[1] != target.itemsize or flat.strides[0] != flat.itemsize:
@@ -152,13 +150,14 @@ def activate(activation: int, x: Any, out: Any = None) -> Any:
     kernels(dtype).activate(flat, target.reshape(-1), activation, width)
     if not np.may_share_memory(target, result):
         result[...] = target.reshape(result.shape)
-    return result[()] if out is None and array.ndim == 0 else result
+    if out is not None:
+        return out
+    return result[()] if array.ndim == 0 else result
 
 
 def _as_rows(out: np.ndarray[Any, Any], rows: int, width: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """A view of `out` as (rows, width), or a new array of that shape where there is no such view."""
-    plain = out.view(np.ndarray).view(dtype) if type(out) is not np.ndarray or out.dtype is not dtype else out
-    return plain.reshape(rows, width)
+    return (out if out.dtype is dtype else out.view(dtype)).reshape(rows, width)
 
 
 def _members(pairs: Sequence[Any]) -> list[Any]:
@@ -186,8 +185,7 @@ def _put(y: Any, out: Any, inputs: list[Any]) -> Any:
     """The result, or `out` filled with it."""
     if out is None:
         return y
-    check_out(out, np.shape(y), np.asarray(y).dtype, inputs)
-    out[...] = y
+    check_out(out, np.shape(y), np.asarray(y).dtype, inputs)[...] = y
     return out
 
 

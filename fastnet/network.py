@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import fused, reference
-from fastnet.arguments import check_out
+from fastnet.arguments import check_apart, check_out
 from fastnet.kernels.table import IDENTITY, SIGMOID
 from fastnet.layers import ACTIVATIONS, Affine, AffineSigmoid, Sigmoid
 from fastnet.shortcut import Shortcut, shortcut
@@ -44,6 +44,11 @@ def runs_of(layers: Iterable[Any]) -> list[list[Any]]:
         else:
             runs.append([layer])
     return runs
+
+
+def _arrays_of(layer: Any) -> Iterable[Any]:
+    params = getattr(layer, "params", ())
+    return params if isinstance(params, (list, tuple)) else ()
 
 
 class Sequential:
@@ -136,6 +141,8 @@ class Sequential:
     def _predict(self, x: Any, out: Any) -> Any:
         """The way for all inputs and all layers."""
         runs = runs_of(self.layers)
+        if isinstance(out, np.ndarray) and len(runs) > 1:  # a later run does not know of all inputs
+            check_apart(out, [x, *(p for run in runs for layer in run for p in _arrays_of(layer))])
         result = x
         for run in runs:
             target = out if run is runs[-1] else None
@@ -148,8 +155,7 @@ class Sequential:
             else:
                 result = run[0].forward(result)
         if out is not None and result is not out:
-            check_out(out, np.shape(result), np.asarray(result).dtype, [x, result])
-            out[...] = result
+            check_out(out, np.shape(result), np.asarray(result).dtype, [x, result])[...] = result
             return out
         self._remember(runs, result)
         return result

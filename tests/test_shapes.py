@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -145,6 +146,15 @@ def test_zero_strides(label, dtype):
         np.broadcast_to(c.x[:, :1], (7, 5)),
     ]:
         same(c.fast, c.ref, view, f"{c.name} strides={view.strides}")
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("w_layout", LAYOUTS)
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+def test_layouts_of_narrow_layers(x_layout, w_layout, dtype):
+    """Few outputs of many inputs, for which rows are turned into the lanes where they lie side by side."""
+    for fan_out, rows in product((1, 3, 4), (4, 9, 17, 40)):
+        same_case(case("Affine", dtype, (257, fan_out), (rows,), x_layout, w_layout))
 
 
 @pytest.mark.parametrize("label", LABELS)

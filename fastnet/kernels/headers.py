@@ -9,6 +9,7 @@ every call, before an address in it is followed. The global interpreter lock is 
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ def call_array_empty(typingctx: Any, function: Any, ndim: Any, first: Any, secon
     return types.int64(*[types.int64] * 5), codegen
 
 
+@cache
 def array_empty() -> int:
     """Address of NumPy's PyArray_Empty: number 184 of its C interface, whose numbers never change."""
     import ctypes

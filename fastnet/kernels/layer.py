@@ -69,7 +69,7 @@ def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, p
         _narrow(zero, table, layer, a, a_row, rows, c, c_row)
     elif chosen == STREAMED and rows <= MOST_STREAMED:
         _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
-    elif chosen == PACKED:
+    elif chosen == PACKED or load_int64(layer + W_COL) != size_of(zero):
         _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
         step, group = DEEP, max(load_int64(layer + FAN_OUT), 1)
