@@ -26,11 +26,13 @@ from fastnet.kernels.headers import (
     call_array_empty,
     count_reference,
     data,
+    drop_reference,
     is_array,
     layout_is_known,
     length,
     list_item,
     list_length,
+    no_memory,
     owned,
     same_items,
     zero_of,
@@ -117,8 +119,9 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         block = min(block, max(batch, 1))
         if scratch_bytes(zero, table, by_samples, block) <= _STACK_SCRATCH:
             run_rows(zero, table, 0, batch, by_samples, block, stack_bytes(_STACK_SCRATCH))
-        else:
-            run_allocated(zero, table, 0, batch, by_samples, block)
+        elif not run_allocated(zero, table, 0, batch, by_samples, block):
+            drop_reference(out)
+            return owned(x_ref, no_memory())
         return owned(x_ref, out)
 
     @numba.njit(nogil=False, **options)
@@ -139,7 +142,8 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         table = data(address_of(table_ref))
         by_samples, block = plan(zero, table, stop - first)
         block = min(block, max(stop - first, 1))
-        run_allocated(zero, table, first, stop, by_samples, block)
+        if not run_allocated(zero, table, first, stop, by_samples, block):
+            raise MemoryError("no memory for intermediate results")
 
     @numba.njit(nogil=True, **options)
     def alone(x_ref, out_ref, activation, width):

@@ -167,10 +167,11 @@ def run_rows(zero, table, first, stop, by_samples, block, scratch):
 
 @kernel
 def run_allocated(zero, table, first, stop, by_samples, block):
-    """`run_rows` with scratch of its own from the heap."""
+    """`run_rows` with scratch of its own from the heap; False, and nothing done, if there is no memory."""
     scratch = allocate(scratch_bytes(zero, table, by_samples, block) + CACHE_LINE)
     if scratch == 0:
-        raise MemoryError("no memory for intermediate results")
+        return False
     aligned = (scratch + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
     run_rows(zero, table, first, stop, by_samples, block, aligned)
     free(scratch)
+    return True
