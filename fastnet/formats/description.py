@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.estimators import Classifier, Regressor
-from fastnet.formats.parts import LAYERS, check_widths, foreign, is_affine, own_name, weights_of
+from fastnet.formats.parts import LAYERS, check_widths, foreign, is_affine, own_name, text_array, weights_of
 from fastnet.network import Sequential, TwoLayerNet
 
 Model = Sequential | Classifier | Regressor
@@ -47,7 +47,10 @@ def describe(model: Model, tensors: dict[str, Any]) -> dict[str, Any]:
         found |= {"multilabel": model.multilabel, "classes": None}
         if model.classes_.dtype.kind in "OU":
             kind = "object" if model.classes_.dtype == object else "str"
-            found["classes"] = {kind: [_text(c, "classes") for c in model.classes_.tolist()]}
+            names = [_text(c, "classes") for c in model.classes_.tolist()]
+            if kind == "str":
+                text_array(names)  # or it could not be read again
+            found["classes"] = {kind: names}
         else:
             tensors["classes"] = _plain(model.classes_, "classes")
     return found
@@ -164,7 +167,7 @@ def _classes(described: Any, tensor: Any) -> Any:
     if tensor is None and isinstance(described, dict) and len(described) == 1:
         ((kind, values),) = described.items()
         if kind in ("str", "object") and _are_strings(values):
-            return np.array(values, dtype=kind)
+            return text_array(values) if kind == "str" else np.array(values, dtype=object)
     raise ValueError(f"its classes are neither strings nor a tensor of numbers: {str(described)[:80]}")
 
 

@@ -13,6 +13,9 @@ from fastnet.formats.parts import require
 _DEFAULT = ("", "ai.onnx")
 #: since this version, operators broadcast as NumPy does
 OLDEST_OPSET = 7
+#: operators between a constant and its use, and what constants may come to, in bytes and in times the model's
+#: size: each use makes a copy, so that a small file could ask for any amount of memory
+_LONGEST_ROW, _MOST_BYTES, _MOST_TIMES = 100, 1 << 28, 16
 
 
 def load(source: Any) -> Any:
@@ -52,14 +55,22 @@ def _load_external(onnx: Any, model: Any, folder: str) -> None:
     for tensor in _tensors(model):
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        path = os.path.realpath(os.path.join(folder, location))
-        if os.path.isabs(location) or os.path.commonpath([path, folder]) != folder:
-            raise ValueError(f"the weights {tensor.name} are outside of the model's folder: {location}")
+        for location in [entry.value for entry in tensor.external_data if entry.key == "location"] or [""]:
+            path = os.path.realpath(os.path.join(folder, location))
+            if os.path.isabs(location) or os.path.commonpath([path, folder]) != folder:
+                raise ValueError(f"the weights {tensor.name} are outside of the model's folder: {location}")
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise ValueError(f"the weights {tensor.name} cannot be read from {location}: it is no file")
         try:
             onnx.external_data_helper.load_external_data_for_tensor(tensor, folder)
         except Exception as error:
             raise ValueError(f"the weights {tensor.name} cannot be read from {location}: {error}") from error
+
+
+def _value_of(node: Any) -> str | None:
+    """Under which name a Constant has its value; sparse ones count as none."""
+    names = (a.name for a in node.attribute)
+    return next((name for name in names if name.startswith("value")), None)
 
 
 class Graph:
@@ -82,9 +93,14 @@ class Graph:
             )
         if graph.sparse_initializer:
             raise ValueError("an ONNX model with sparse weights")
+        self._bytes_left = max(_MOST_BYTES, _MOST_TIMES * model.ByteSize())
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self._constants: dict[str, Any] = {}
+        self._rows: dict[str, int] = {}
         self.nodes = list(graph.node)
+        own = {(f.domain if f.domain not in _DEFAULT else "", f.name) for f in model.functions}
+        for node in self.nodes:
+            if (node.domain if node.domain not in _DEFAULT else "", node.op_type) in own:
+                raise self.refusal(node, "defined by the model itself")
         self.producers = {name: node for node in self.nodes for name in node.output if name}
         inputs = [i for i in graph.input if i.name not in self._initializers]
         if len(inputs) != 1:
@@ -110,35 +126,71 @@ class Graph:
         name = f" (node {node.name})" if node.name else ""
         return ValueError(f"ONNX operator {self.operator(node)}{name}: {reason}")
 
-    def constant(self, name: str) -> Any:
-        """The array of this name, or None if it is none: an initializer, or made of such by a node."""
-        if name not in self._constants:
-            self._constants[name] = self._evaluate(name)
-        return self._constants[name]
+    def is_constant(self, name: str) -> bool:
+        """Whether it is an initializer, or made of one by a node."""
+        return self._row(name) >= 0
 
-    def _evaluate(self, name: str) -> Any:
+    def _row(self, name: str) -> int:
+        """How many nodes are between an initializer and this constant; -1 if it is none."""
+        found = self._rows.get(name)
+        if found is None:
+            found = self._rows[name] = self._count(name)
+        return found
+
+    def _count(self, name: str) -> int:
         if name in self._initializers:
-            return self._array(self._initializers[name], name)
+            return 0
         node = self.producers.get(name)
         if node is None:
-            return None
+            return -1
+        operator = self.operator(node)
+        if operator == "Constant":
+            return 0 if _value_of(node) is not None else -1
+        if operator not in ("Identity", "Transpose", "Cast") or name != node.output[0]:
+            return -1
+        before = self._row(node.input[0])
+        if before >= _LONGEST_ROW:
+            raise self.refusal(node, "in too long a row of constants")
+        return before + 1 if before >= 0 else -1
+
+    def constant(self, name: str) -> Any:
+        """The array of this name, or None if it is no constant. It is made anew each time, and belongs to who asks.
+
+        Raises
+        ------
+        ValueError
+            If its values do not fit its shape or type, or what has been asked for comes to too much memory.
+        """
+        return self._evaluate(name) if self.is_constant(name) else None
+
+    def _evaluate(self, name: str) -> Any:
+        tensor = self._initializers.get(name)
+        if tensor is not None:
+            return self._counted(self._array(tensor, name))
+        node = self.producers[name]
         attributes, operator = self.attributes(node), self.operator(node)
         if operator == "Constant":
-            (kind, value), *_ = attributes.items()
+            kind = _value_of(node)
             if kind == "value":
-                return self._array(value, name)
-            dtype = {"value_float": np.float32, "value_floats": np.float32}.get(kind)
-            return None if kind == "sparse_value" else np.array(value, dtype)
-        if operator not in ("Identity", "Transpose", "Cast"):
-            return None
-        value = self.constant(node.input[0])
-        if value is None:
-            return None
+                return self._counted(self._array(attributes[kind], name))
+            dtype = np.float32 if kind in ("value_float", "value_floats") else None
+            # an array of strings would be as wide as the widest of them
+            return np.array(attributes[kind], object if str(kind).startswith("value_string") else dtype)
+        value = self._evaluate(node.input[0])
         if operator == "Transpose":
             return np.transpose(value, attributes.get("perm"))
         if operator == "Cast":
-            return value.astype(self.dtype(attributes["to"]))
+            dtype = self.dtype(attributes["to"])
+            if value.dtype.kind == "c" and dtype.kind != "c":
+                raise self.refusal(node, f"of complex numbers to {dtype}")
+            return self._counted(value.astype(dtype))
         return value
+
+    def _counted(self, array: Any) -> Any:
+        self._bytes_left -= array.nbytes
+        if self._bytes_left < 0:
+            raise ValueError("an ONNX model whose constants, for each use of them, come to far more than its size")
+        return array
 
     def _array(self, tensor: Any, name: str) -> Any:
         try:
@@ -163,7 +215,7 @@ class Graph:
                 raise ValueError(f"the ONNX model computes {end} from nothing but constants")
             if end != node.output[0]:
                 raise self.refusal(node, "its first output is the only one supported")
-            varying = [at for at, name in enumerate(node.input) if name and self.constant(name) is None]
+            varying = [at for at, name in enumerate(node.input) if name and not self.is_constant(name)]
             if len(varying) != 1:
                 names = ", ".join(node.input[at] for at in varying)
                 raise self.refusal(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnet.formats.onnx_graph import Graph
+from fastnet.formats.parts import text_array
 
 #: what may stand behind the last layer of a classifier
 _KNOWN = {
@@ -53,7 +54,7 @@ def find_labels(graph: Graph) -> Labels | None:
     end = ends.pop()
     on_path = {id(node) for node, _ in graph.path(end)}
     for node in graph.nodes:
-        behind = id(node) not in on_path and graph.constant(node.output[0]) is None
+        behind = id(node) not in on_path and not all(map(graph.is_constant, node.output))
         if behind and graph.operator(node) not in _KNOWN:
             raise graph.refusal(node, f"not supported behind the last layer; {_HINT}")
     return Labels(end, classes)
@@ -63,7 +64,9 @@ def _of_map(graph: Graph, node: Any) -> Labels:
     """A dictionary for every row, from class to probability."""
     attributes = graph.attributes(node)
     if "classlabels_strings" in attributes:
-        classes = np.array([label.decode() for label in attributes["classlabels_strings"]])
+        classes = text_array([label.decode() for label in attributes["classlabels_strings"]])
+    elif "classlabels_int64s" not in attributes:
+        raise graph.refusal(node, "without classes")
     else:
         classes = np.array(attributes["classlabels_int64s"], np.int64)
     return Labels(node.input[0], classes)
@@ -79,7 +82,9 @@ def _of_pick(graph: Graph, node: Any) -> Labels:
         raise graph.refusal(best, f"not the first of the largest probabilities in a row; {_HINT}")
     if classes.dtype.kind in "iu":
         return Labels(best.input[0], classes.astype(np.int64).reshape(-1))
-    return Labels(best.input[0], np.array([_text(label) for label in classes.reshape(-1)]))
+    if classes.dtype.kind == "O":
+        return Labels(best.input[0], text_array([_text(label) for label in classes.reshape(-1)]))
+    raise graph.refusal(node, f"classes of dtype {classes.dtype}, neither integers nor strings")
 
 
 def _text(label: Any) -> Any:

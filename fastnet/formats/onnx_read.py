@@ -63,9 +63,10 @@ def from_onnx(model: str | os.PathLike[str] | Any) -> Sequential | Classifier:
     True
     """
     try:
-        return _read(Graph(load(model)))
+        with np.errstate(all="ignore"):  # what is not finite is refused, or computed with as it is
+            return _read(Graph(load(model)))
     except RecursionError:
-        raise ValueError("an ONNX model with constants or identities in too long a row") from None
+        raise ValueError("an ONNX model with identities in too long a row") from None
 
 
 def _read(graph: Graph) -> Sequential | Classifier:
@@ -107,6 +108,8 @@ class _Reader:
     def weights(self, node: Any, name: str) -> Any:
         """A constant of real numbers that the kernels have."""
         array = self.graph.constant(name)
+        if array is None:
+            raise self.graph.refusal(node, "lacks an operand")
         if array.dtype not in KERNEL_DTYPES:
             raise self.graph.refusal(node, f"{name} of dtype {array.dtype}, neither float32 nor float64")
         return array
@@ -227,7 +230,7 @@ class _Reader:
         held = [layer.params[0].shape[1] for layer in self.layers if layer.params][-1:]
         known = held or (self.graph.features or [None])
         whole = None if None in known else int(np.prod(np.array(known, object)))
-        if shape is None or len(shape) != 2 or whole is None or shape[1] not in (whole, -1):
+        if shape is None or shape.shape != (2,) or whole is None or shape[1] not in (whole, -1):
             asked = "a computed shape" if shape is None else f"the shape {shape.tolist()}"
             raise self.graph.refusal(node, f"{asked} would not keep rows of {whole or 'unknown'} features")
         if shape[1] == -1 and shape[0] != 0:

@@ -21,6 +21,9 @@ ACTIVATIONS: dict[str, type[Any] | None] = {
     "softmax": Softmax,
 }
 
+#: bytes of an array of strings, and outputs of a layer without inputs: a small file could ask for any number
+_MOST_TEXT, _MOST_OUTPUTS = 1 << 28, 1 << 20
+
 #: the layers there are, by name
 LAYERS: dict[str, type[Any]] = {
     cls.__name__: cls for cls in (Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh)
@@ -63,12 +66,28 @@ def affine(W: Any, b: Any, where: str) -> Affine:
         raise ValueError(f"{where}: weights of dtype {W.dtype}, neither float32 nor float64")
     if W.ndim != 2:
         raise ValueError(f"{where}: weights of shape {W.shape} are no matrix")
+    if W.shape[0] == 0 and W.shape[1] > _MOST_OUTPUTS:
+        raise ValueError(f"{where}: weights of shape {W.shape} have no inputs, but very many outputs")
     b = np.zeros(W.shape[1], dtype) if b is None else np.asarray(b)
     if b.shape != (W.shape[1],):
         raise ValueError(f"{where}: bias of shape {b.shape} beside weights of shape {W.shape}")
     if b.dtype.newbyteorder("=") != dtype:
         raise ValueError(f"{where}: bias of dtype {b.dtype} beside weights of dtype {W.dtype}")
     return Affine(np.array(W, dtype, order="C"), np.array(b, dtype))
+
+
+def text_array(strings: list[str]) -> Any:
+    """An array of strings, all as wide as the widest.
+
+    Raises
+    ------
+    ValueError
+        If it would take far more memory than the strings do.
+    """
+    size = 4 * len(strings) * max(map(len, strings), default=0)
+    if size > _MOST_TEXT:
+        raise ValueError(f"an array of {len(strings)} strings, all as wide as the widest, has {size} bytes")
+    return np.array(strings, dtype=np.str_)
 
 
 def is_affine(layer: Any) -> bool:

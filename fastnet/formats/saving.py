@@ -16,8 +16,12 @@ from fastnet.network import Sequential
 
 #: the key in the file's metadata, and the number of what is written under it
 _KEY, FORMAT = "fastnet", 1
-#: what safetensors calls the dtypes that a file may hold: F64, I8, ..., and BOOL
-_TYPES = {"BOOL" if t.kind == "b" else f"{t.kind.upper()}{8 * t.itemsize}" for t in DTYPES}
+#: what safetensors calls the dtypes that a file may hold, F64, I8, ..., and BOOL: little-endian
+_TYPES = {
+    "BOOL" if t.kind == "b" else f"{t.kind.upper()}{8 * t.itemsize}": t.newbyteorder("<") for t in DTYPES
+}
+#: what the library allows
+_LONGEST_HEADER = 100_000_000
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -102,17 +106,36 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     library = require("safetensors", "safetensors")
     name = os.fspath(path)
+    header, content = _read(name)
     try:
-        with library.safe_open(name, framework="numpy") as file:
-            description = _description(file.metadata())
-            tensors = {key: _tensor(file, key) for key in file.keys()}  # noqa: SIM118, it is no mapping
-        return build(description, tensors)
+        views = library.deserialize(content)  # checks all of it, the header too
+        description = _description(header.get("__metadata__"))
+        return build(description, {key: _tensor(key, view) for key, view in views})
     except library.SafetensorError as error:
         raise ValueError(f"{name!r} is no complete safetensors file: {error}") from error
     except RecursionError:
         raise ValueError(f"{name!r}: its description is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{name!r}: {error}") from error
+
+
+def _read(name: Any) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, empty if it is none, and the bytes of the file, as many as it tells of.
+
+    Read, not mapped: a mapped file that another process cuts short meanwhile ends this one by SIGBUS. The
+    library reads metadata from mapped files alone, so the header, which is JSON, is parsed here as well.
+    """
+    with open(name, "rb") as file:
+        start = file.read(8)
+        size = os.fstat(file.fileno()).st_size
+        text = file.read(min(int.from_bytes(start, "little"), size, _LONGEST_HEADER))
+        try:
+            header = json.loads(text)
+            ends = [view["data_offsets"][1] for key, view in header.items() if key != "__metadata__"]
+            rest = int(min(max(ends, default=0), size)) + 1  # one byte too many is an error, and seen
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            header, rest = {}, 1  # the library says what is wrong with it
+        return header, start + text + file.read(max(rest, 0))
 
 
 def _description(metadata: dict[str, str] | None) -> Any:
@@ -128,14 +151,14 @@ def _description(metadata: dict[str, str] | None) -> Any:
         raise ValueError(f"its description is no JSON: {error}") from error
     version = found.get("format") if isinstance(found, dict) else None
     if type(version) is not int or version != FORMAT:
-        raise ValueError(f"format {version!r}; this version of fastnet reads format {FORMAT}")
+        raise ValueError(f"format {version!r:.80}; this version of fastnet reads format {FORMAT}")
     if "model" not in found:
         raise ValueError("its description has no model")
     return found["model"]
 
 
-def _tensor(file: Any, key: str) -> Any:
-    dtype = file.get_slice(key).get_dtype()
+def _tensor(key: str, view: dict[str, Any]) -> Any:
+    dtype = view["dtype"]
     if dtype not in _TYPES:
         raise ValueError(f"tensor {key} of type {dtype}, which is no real number of up to 64 bits")
-    return np.array(file.get_tensor(key))
+    return np.frombuffer(view["data"], _TYPES[dtype]).reshape(view["shape"]).copy()

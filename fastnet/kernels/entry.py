@@ -20,10 +20,12 @@ from fastnet.kernels.headers import (
     call_array_empty,
     count_reference,
     data,
+    drop_reference,
     is_array,
     length,
     list_item,
     list_length,
+    no_memory,
     owned,
     same_items,
     zero_of,
@@ -132,8 +134,9 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         block = min(block, max(batch, 1))
         if scratch_bytes(zero, table, by_samples, block) <= _STACK_SCRATCH:
             run_rows(zero, table, 0, batch, by_samples, block, stack_bytes(_STACK_SCRATCH))
-        else:
-            run_allocated(zero, table, 0, batch, by_samples, block)
+        elif not run_allocated(zero, table, 0, batch, by_samples, block):
+            drop_reference(out)
+            return owned(x_ref, no_memory())
         return owned(x_ref, out)
 
     @numba.njit(nogil=False, **OPTIONS)
@@ -156,7 +159,8 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if run_address(table, by_samples) == 0:
             return 1 + by_samples
         block = min(block, max(stop - first, 1))
-        run_allocated(zero, table, first, stop, by_samples, block)
+        if not run_allocated(zero, table, first, stop, by_samples, block):
+            raise MemoryError("no memory for intermediate results")
         return 0
 
     @numba.njit(nogil=True, **OPTIONS)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import NativeValue, box, intrinsic, models, register_model, unbox
 
 from fastnet.kernels.jit import kernel
@@ -76,6 +77,30 @@ def count_reference(typingctx: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
+
+
+@intrinsic
+def drop_reference(typingctx: Any, address: Any) -> Any:
+    """One reference less to the object."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        api = context.get_python_api(b)
+        api.decref(b.inttoptr(args[0], api.pyobj))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def no_memory(typingctx: Any) -> Any:
+    """Set a MemoryError as the exception, which takes no memory; 0, for `owned`."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        ty = ir.FunctionType(context.get_python_api(b).pyobj, ())
+        b.call(cgutils.get_or_insert_function(b.module, ty, "PyErr_NoMemory"), ())
+        return ir.IntType(64)(0)
+
+    return types.int64(), codegen
 
 
 @intrinsic

@@ -201,9 +201,10 @@ def aligned(address):
 
 @kernel
 def run_allocated(zero, table, first, stop, by_samples, block):
-    """`run_rows` with scratch of its own from the heap."""
+    """`run_rows` with scratch of its own from the heap; False, and nothing done, if there is no memory."""
     scratch = allocate(scratch_bytes(zero, table, by_samples, block) + CACHE_LINE)
     if scratch == 0:
-        raise MemoryError("no memory for intermediate results")
+        return False
     run_rows(zero, table, first, stop, by_samples, block, aligned(scratch))
     free(scratch)
+    return True

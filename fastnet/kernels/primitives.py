@@ -72,7 +72,8 @@ def allocate(typingctx: Any, count: Any) -> Any:
     """Address of so many bytes from the heap, 0 if there are none. An array would take longer to compile."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return b.ptrtoint(context.nrt.allocate(b, args[0]), I64)
+        # the checked form would raise here, past callers that have references to give back
+        return b.ptrtoint(context.nrt.allocate_unchecked(b, args[0]), I64)
 
     return _INT(_INT), codegen
 
