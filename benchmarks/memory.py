@@ -1,7 +1,7 @@
 """Peak memory: of a whole process that predicts once, and what a call takes beyond its output.
 
 ``python -m benchmarks.memory --check`` prints the second and exits with 1 if it is above 8 MiB anywhere.
-``--predict`` measures the command ``fastnet predict`` instead, on files of growing size (extra ``safetensors``).
+``--predict`` measures ``fastnet predict`` on the command line instead (extra ``safetensors``).
 """
 
 from __future__ import annotations
@@ -136,7 +136,6 @@ class Growth:
 
 _COMMAND = """
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from fastnet import cli
 assert cli.main({arguments!r}) == 0
 lines = Path("/proc/self/status").read_text().splitlines()
