@@ -6,10 +6,12 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastnet
 from fastnet import cli
+from fastnet.formats import scaling
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -51,6 +53,14 @@ def test_the_range_of_versions_is_the_same_everywhere():
     words = " ".join(text("README.md").split())
     assert f"64-bit CPython {PYTHONS[0]} to {PYTHONS[-1]}" in words
     assert f"NumPy {numpy} or later and Numba {numba} or later" in words
+
+
+def test_the_readme_has_the_tolerance_of_folding():
+    words = " ".join(text("README.md").split())
+    found = re.search(r"sums may move by (\S+) \(float64\) or (\S+) \(float32\) of their size", words)
+    assert found
+    names = map(np.dtype, ("float64", "float32"))
+    assert [float(number) for number in found.groups()] == [scaling.TOLERANCE[name] for name in names]
 
 
 def test_every_extra_is_in_the_readme():
