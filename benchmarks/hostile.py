@@ -23,7 +23,8 @@ from benchmarks.table import markdown_table, with_tables
 
 ROOT = Path(benchmarks.__file__).parents[1]
 
-#: Row of the table -> where its tests are, as pytest names files, classes and functions.
+#: Row of the table -> where its tests are, as pytest names files, classes, functions and, up to any character,
+#: parameters. A test that several name is in the first row of them.
 POINTS: dict[str, tuple[str, ...]] = {
     "Random calls beside the reference": ("tests/test_hostile_calls.py",),
     "Guard pages around every array": ("tests/test_guard_pages.py",),
@@ -46,15 +47,15 @@ class Case(NamedTuple):
 
 
 class Untested(Exception):
-    """pytest came to no result."""
+    """No result that a table could be made of."""
 
 
-def run_tests(where: Iterable[str], long: bool, root: Path) -> list[Case]:
+def run_tests(files: Iterable[str], long: bool, root: Path) -> list[Case]:
     """Run pytest in a process of its own; every test that it ran."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
         marks = "long or not long" if long else "not long"
-        command = [sys.executable, "-m", "pytest", *where, "-q", "-m", marks, f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *files, "-q", "-m", marks, f"--junitxml={report}"]
         code = subprocess.run(command, cwd=root).returncode
         if code not in (0, 1) or not report.exists():  # 1: some test failed
             what = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -70,9 +71,24 @@ def read(case: ElementTree.Element) -> Case:
 
 
 def belongs(case: Case, where: Iterable[str]) -> bool:
-    """Whether a test is in one of the files, classes or functions: tests/a.py::B is tests.a.B in a report."""
-    dotted = [re.sub(r"\.py(::|$)", r"\1", place).replace("::", ".").replace("/", ".") for place in where]
-    return any(re.match(re.escape(place) + r"(\.|\[|$)", case.name) for place in dotted)
+    """Whether a test is at one of the places: tests/a.py::B is tests.a.B in a report."""
+    for place in where:
+        path, _, inside = place.partition("::")
+        dotted = ".".join([path.removesuffix(".py").replace("/", "."), *filter(None, inside.split("::"))])
+        if re.match(re.escape(dotted) + ("" if "[" in inside else r"(\.|\[|$)"), case.name):
+            return True
+    return False
+
+
+def by_point(cases: Iterable[Case], points: Mapping[str, tuple[str, ...]]) -> dict[str, list[Case]]:
+    """Every row with its tests; all tests are in one."""
+    found: dict[str, list[Case]] = {point: [] for point in points}
+    for case in cases:
+        point = next((point for point, where in points.items() if belongs(case, where)), None)
+        if point is None:
+            raise Untested(f"{case.name} is in no row of the table")
+        found[point].append(case)
+    return found
 
 
 def outcome(cases: list[Case]) -> str:
@@ -87,8 +103,7 @@ def outcome(cases: list[Case]) -> str:
 def table(cases: list[Case], points: Mapping[str, tuple[str, ...]]) -> tuple[str, bool]:
     """Markdown, and whether every point held."""
     rows, total, held = [], 0, True
-    for point, where in points.items():
-        mine = [case for case in cases if belongs(case, where)]
+    for point, mine in by_point(cases, points).items():
         ran = [case for case in mine if case.outcome != "skipped"]
         tried = sum(case.tried for case in ran)
         total += tried
@@ -122,14 +137,13 @@ def main(
     options = parse(argv)
     if options.write:  # a file that cannot take the table fails now, not after the tests
         with_tables(options.write, {"hostile": ""})
-    where = [place for places in points.values() for place in places]
-    if missing := [place for place in where if not (root / place.partition("::")[0]).is_file()]:
+    files = dict.fromkeys(place.partition("::")[0] for places in points.values() for place in places)
+    if missing := [file for file in files if not (root / file).is_file()]:
         raise SystemExit(f"there is no {', '.join(missing)}")
     try:
-        cases = run_tests(where, options.long, root)
+        text, held = table(run_tests(files, options.long, root), points)
     except Untested as error:
         raise SystemExit(str(error)) from None
-    text, held = table(cases, points)
     if options.write:
         options.write.write_text(with_tables(options.write, {"hostile": text}), encoding="utf-8")
     print(text)

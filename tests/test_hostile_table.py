@@ -37,12 +37,17 @@ SUITE = {
             def test_on_another_system(self, record_property):
                 record_property("tried", 5)
                 pytest.skip("not here")
+
+        @pytest.mark.long
+        @pytest.mark.parametrize("what", ["threads-1", "forks-1", "forks-2"])
+        def test_long(what, record_property):
+            record_property("tried", 1000)
     """,
 }
 POINTS = {
     "Calls": ("tests/test_calls.py",),
-    "Threads": ("tests/test_hosts.py::TestThreads",),
-    "Forks": ("tests/test_hosts.py::TestThreadsElsewhere",),
+    "Threads": ("tests/test_hosts.py::TestThreads", "tests/test_hosts.py::test_long[threads"),
+    "Forks": ("tests/test_hosts.py",),
 }
 
 
@@ -82,7 +87,11 @@ def test_all_holds(run):
 def test_long(run):
     code, rows, _ = run(SUITE, "--long")
     assert code == 0
-    assert rows[0] == ["Calls", "4", "11,001", "held"]
+    assert rows == [
+        ["Calls", "4", "11,001", "held"],
+        ["Threads", "2", "1,064", "held"],
+        ["Forks", "3", "2,003", "held, 1 skipped"],
+    ]
 
 
 def test_failures_are_in_the_table(run):
@@ -135,8 +144,13 @@ def test_no_result_is_no_table(run, text, message, tmp_path):
     assert (tmp_path / "SECURITY.md").read_text() == MARKED
 
 
+def test_every_test_is_in_a_row(run):
+    with pytest.raises(SystemExit, match=r"tests.test_hosts.TestThreadsElsewhere.test_fork is in no row"):
+        run(SUITE, points={**POINTS, "Forks": ("tests/test_hosts.py::TestForks",)})
+
+
 def test_a_file_that_is_not_there(run):
-    with pytest.raises(SystemExit, match=r"there is no tests/test_gone.py"):
+    with pytest.raises(SystemExit, match=r"there is no tests/test_gone\.py"):
         run(SUITE, points={**POINTS, "Gone": ("tests/test_gone.py::test_it",)})
 
 
