@@ -23,8 +23,8 @@ from benchmarks.table import markdown_table, with_tables
 
 ROOT = Path(benchmarks.__file__).parents[1]
 
-#: Row of the table -> where its tests are, as pytest names files, classes, functions and, up to any character,
-#: parameters. A test that several name is in the first row of them.
+#: Row of the table -> where its tests are, as pytest names files, classes, functions and the beginnings of
+#: parameters. A test that several rows name is in the first of them.
 POINTS: dict[str, tuple[str, ...]] = {
     "Random calls beside the reference": ("tests/test_hostile_calls.py",),
     "Guard pages around every array": ("tests/test_guard_pages.py",),
