@@ -2,17 +2,17 @@
 
 asv builds each commit in an environment of its own, with a Numba cache of its own, below ``.asv/gate``; both
 run the benchmarks of this checkout. First the answers of both are compared with the reference's: if one is
-wrong, nothing is timed. Then fresh processes time every way through the kernels (``ways.py``), the two commits
-in turn, A B B A A B ..., pinned to one core.
+wrong, nothing is timed. Then fresh processes time every way through the kernels (``ways.py``), the two
+commits in turn, A B B A A B ..., pinned to one core.
 
-A benchmark got slower if both its figures did, the ratio fastnet / reference of the same process and the
-duration itself: each median by more than 8 %, and each by an exact one-sided Mann-Whitney test over the
-processes at a level of 1 % divided by the number of benchmarks (Bonferroni). So two equal commits raise a false
-alarm in at most 1 run of 100, all benchmarks together, whatever the distribution of the noise, as long as it falls
-on both alike; the turns see to that.
+A benchmark got slower if both its figures did, the ratio fastnet / reference of one process and the duration
+itself: each median by more than 8 %, and each by an exact one-sided Mann-Whitney test over the processes at
+a level of 1 % divided by the number of benchmarks (Bonferroni). So two equal commits raise a false alarm in
+at most 1 run of 100, all benchmarks together, however the noise is distributed, provided that it falls on
+both alike; the turns see to that.
 
-Exit code 0: nothing got slower. 1: something did. 2: there was nothing to compare, as an unknown commit or one
-that cannot be built. 3: a wrong answer.
+Exit code 0: nothing got slower. 1: something did. 2: nothing could be compared: an unknown commit, say, or
+one that cannot be built. 3: a wrong answer.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def report(comparisons: list[Comparison], rounds: int, every: bool = False) -> s
     ]
     header = ["benchmark", "duration: base", "head", "change", "ratio: base", "head", "change", "p", ""]
     verdict = (
-        f"{len(slower)} of {len(comparisons)} benchmarks got slower, by more than {THRESHOLD:.0%} in ratio and "
-        f"in duration ({rounds} processes of each commit; chance of a false alarm at most {FALSE_ALARMS:.0%})."
+        f"{len(slower)} of {len(comparisons)} benchmarks got slower, by more than {THRESHOLD:.0%} in ratio "
+        f"and in duration ({rounds} processes of each commit; chance of a false alarm at most "
+        f"{FALSE_ALARMS:.0%})."
     )
     return "\n\n".join([*([markdown_table(header, rows)] if rows else []), verdict])
 
@@ -204,12 +205,8 @@ def asv(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def resolve(revision: str) -> str:
     """Return the commit's full hash; raise GateError if there is none."""
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise GateError(f"unknown commit: {revision!r}")
     return done.stdout.strip()
@@ -274,7 +271,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("head", nargs="?", default="HEAD", help="the commit that may be slower (HEAD)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"processes of each commit ({ROUNDS})")
     parser.add_argument("--answers", action="store_true", help="build and verify only, time nothing")
-    parser.add_argument("--every", action="store_true", help="print every benchmark, not the slower ones alone")
+    parser.add_argument("--every", action="store_true", help="print every benchmark, not only slower ones")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every sample to a file")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".asv" / "gate", help="environments and results (.asv/gate)"
