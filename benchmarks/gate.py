@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -203,6 +204,14 @@ def asv(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def prepare_asv() -> None:
+    """Let asv describe this machine, once; it would ask otherwise."""
+    if find_spec("asv") is None:
+        raise GateError('asv is not installed: python -m pip install -e ".[dev]"')
+    if not (Path.home() / ".asv-machine.json").exists():
+        asv("machine", "--yes")
+
+
 def resolve(revision: str) -> str:
     """Return the commit's full hash; raise GateError if there is none."""
     command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
@@ -228,7 +237,7 @@ def check_answers(sides: Iterable[Side]) -> bool:
     return right
 
 
-def time_in_turns(sides: list[Side], rounds: int) -> None:
+def in_turns(sides: list[Side], rounds: int) -> None:
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
         for side in sides if number % 2 == 0 else reversed(sides):
@@ -237,20 +246,19 @@ def time_in_turns(sides: list[Side], rounds: int) -> None:
 
 def run(options: argparse.Namespace) -> int:
     base, head = map(resolve, (options.base, options.head))
-    if not (Path.home() / ".asv-machine.json").exists():
-        asv("machine", "--yes")
+    prepare_asv()
     sides = [Side("base", base, options.folder), Side("head", head, options.folder)]
     if not check_answers(sides):
         return WRONG
     first, second = (side.requirements() for side in sides)
     if first != second:
-        different = sorted(name for name, _ in first.items() ^ second.items())
+        different = sorted({name for name, _ in first.items() ^ second.items()})
         raise GateError(f"the environments differ in {', '.join(different)}: delete {options.folder}")
     if options.answers:
         print("The answers of both are right.")
         return OK
     with pinned_to_one_core():
-        time_in_turns(sides, options.rounds)
+        in_turns(sides, options.rounds)
     samples = [side.samples() for side in sides]
     comparisons = compare(*samples)
     if not comparisons:
