@@ -6,6 +6,7 @@ of an old commit stay comparable with those of a new one.
 
 from __future__ import annotations
 
+import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -21,6 +22,9 @@ from fastnet import reference
 from fastnet.timing import Timing, take_turns
 
 DTYPES = ("float32", "float64")
+
+#: Rounds of every comparison under asv, whose ``--quick`` knows nothing of them.
+ROUNDS_VARIABLE = "BENCHMARK_ROUNDS"
 
 Shape = tuple[tuple[int, ...], int]
 
@@ -228,8 +232,8 @@ class Suite(ABC):
 
     #: Cap on every dimension, for a quick look at whether a class runs at all.
     max_size: int | None = None
-    #: What ``take_turns`` is told.
-    timing: ClassVar[dict[str, Any]] = {"rounds": 15}
+    #: What ``take_turns`` is told; fewer rounds for a quick look, too.
+    timing: ClassVar[dict[str, Any]] = {"rounds": int(os.environ.get(ROUNDS_VARIABLE, "15"))}
 
     @abstractmethod
     def build(self, *params: str) -> Problem:

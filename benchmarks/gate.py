@@ -6,7 +6,7 @@ wrong, nothing is timed. Then fresh processes time every way through the kernels
 commits in turn, A B B A A B ..., pinned to one core.
 
 A benchmark got slower if both its figures did, the ratio fastnet / reference of one process and the duration
-itself: each median by more than 8 %, and each by an exact one-sided Mann-Whitney test over the processes at
+itself: each median by more than 5 %, and each by an exact one-sided Mann-Whitney test over the processes at
 a level of 1 % divided by the number of benchmarks (Bonferroni). So two equal commits raise a false alarm in
 at most 1 run of 100, all benchmarks together, however the noise is distributed, provided that it falls on
 both alike; the turns see to that.
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: chance of a false alarm, all benchmarks of a run together
 FALSE_ALARMS = 0.01
 #: what a median has to grow by
-THRESHOLD = 0.08
+THRESHOLD = 0.05
 ROUNDS = 12
 
 OK, SLOWER, UNUSABLE, WRONG = range(4)

@@ -43,10 +43,10 @@ WAYS = {
     "narrow": Way((128, 4), 640),
     "samples in lanes": Way((4, 8, 4), 960),
     "samples in lanes, softmax": Way((4, 8, 4), 960, "softmax"),
-    "sigmoid": Way((128,), 64, "sigmoid"),
-    "tanh": Way((128,), 64, "tanh"),
-    "relu": Way((128,), 64, "relu"),
-    "softmax": Way((128,), 64, "softmax"),
+    "sigmoid": Way((128,), 256, "sigmoid"),
+    "tanh": Way((128,), 256, "tanh"),
+    "relu": Way((128,), 256, "relu"),
+    "softmax": Way((128,), 256, "softmax"),
 }
 
 
