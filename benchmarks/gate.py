@@ -6,7 +6,7 @@ wrong, nothing is timed. Then fresh processes time every way through the kernels
 commits in turn, A B B A A B ..., pinned to one core.
 
 A benchmark got slower if both its figures did, the ratio fastnet / reference of one process and the duration
-itself: each median by more than 5 %, and each by an exact one-sided Mann-Whitney test over the processes at
+itself: each median by more than 8 %, and each by an exact one-sided Mann-Whitney test over the processes at
 a level of 1 % divided by the number of benchmarks (Bonferroni). So two equal commits raise a false alarm in
 at most 1 run of 100, all benchmarks together, however the noise is distributed, provided that it falls on
 both alike; the turns see to that.
@@ -35,11 +35,14 @@ from benchmarks.table import duration_text, markdown_table, pinned_to_one_core
 ROOT = Path(__file__).resolve().parents[1]
 #: chance of a false alarm, all benchmarks of a run together
 FALSE_ALARMS = 0.01
-#: what a median has to grow by
-THRESHOLD = 0.05
+#: what a median has to grow by: two environments of one commit may differ by 5 % in calls of a microsecond,
+#: for good, since files and hence memory lie in another order
+THRESHOLD = 0.08
 ROUNDS = 12
 
 OK, SLOWER, UNUSABLE, WRONG = range(4)
+#: asv's exit code for this; others say that it could not run or build
+BENCHMARK_FAILED = 2
 
 #: benchmark -> figure -> a sample from each process
 Samples = dict[str, dict[str, list[float]]]
@@ -138,15 +141,18 @@ class Side:
             **{f"{kind}_dir": str(self.folder / kind) for kind in ("env", "results", "html")},
         }
 
-    def run(self, benchmark_class: str) -> str:
-        """Let asv run a class once, building what is not built yet; append its samples. Return its output."""
+    def run(self, benchmark_class: str, may_fail: bool = False) -> str:
+        """Let asv run a class once, building what is not built yet; append its samples. Return its output.
+
+        A benchmark that fails is an error, too: asv would drop the samples of earlier rounds.
+        """
         options = ["--append-samples", "--launch-method", "forkserver", "--show-stderr", "--no-pull"]
         done = asv(
             "--config", str(self.folder / "asv.conf.json"),
             "run", f"{self.commit}^!", *options, "--bench", rf"^ways\.{benchmark_class}\.",
             NUMBA_CACHE_DIR=str(self.cache),
         )  # fmt: skip
-        if done.returncode not in (0, 2):  # 2: a benchmark failed
+        if done.returncode != 0 and not (may_fail and done.returncode == BENCHMARK_FAILED):
             raise GateError(f"asv could not run the {self.name}, {self.commit}:\n{done.stdout}")
         return done.stdout
 
@@ -230,10 +236,11 @@ def check_answers(sides: Iterable[Side]) -> bool:
     right = True
     for side in sides:
         say(f"{side.name} {side.commit[:12]}: building, then its answers")
-        output = side.run("Answers")
+        output = side.run("Answers", may_fail=True)
         if failed := side.failed():
             right = False
-            print(output, f"Wrong answers of the {side.name}, {side.commit}: {'; '.join(failed)}.", sep="\n")
+            print(output, f"Wrong answers, or none, of the {side.name}, {side.commit}:", sep="\n")
+            print("; ".join(failed))
     return right
 
 

@@ -141,7 +141,7 @@ def run(case: str, copy: Path) -> dict[str, Any]:
         record["named"] = [c.name for c in comparisons if c.slower]
         record["growth"] = {c.name: {f: c.growth(f) for f in gate.FIGURES} for c in comparisons}
     else:
-        record["said"] = done.stdout.strip().splitlines()[-1:]
+        record["said"] = done.stdout.strip().splitlines()[-2:]
     return record
 
 
