@@ -55,6 +55,16 @@ def test_no_alarm_unless_both_figures_grow_enough(factors):
     assert slower(gate.compare(samples(0), samples(1, {"packed, float32": factors}))) == []
 
 
+@pytest.mark.parametrize("noisy", gate.FIGURES)
+def test_no_alarm_unless_both_figures_are_beyond_chance(noisy):
+    steady, wild = [1.0 + i / 1000 for i in range(12)], [1.0 + i for i in range(12)]
+    base = {"packed, float32": {figure: wild if figure == noisy else steady for figure in gate.FIGURES}}
+    head = {place: {f: [1.2 * v for v in s] for f, s in figures.items()} for place, figures in base.items()}
+    [found] = gate.compare(base, head)
+    assert found.growth("ratio") == found.growth("seconds") == pytest.approx(0.2)
+    assert not found.slower
+
+
 def test_no_alarm_by_chance_alone():
     """Noise so large that medians differ by more than the threshold: the test keeps the level."""
     draw = random.Random(0)
