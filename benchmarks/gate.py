@@ -11,8 +11,8 @@ a level of 1 % divided by the number of benchmarks (Bonferroni). So two equal co
 at most 1 run of 100, all benchmarks together, however the noise is distributed, provided that it falls on
 both alike; the turns see to that.
 
-Exit code 0: nothing got slower. 1: something did. 2: nothing could be compared: an unknown commit, say, or
-one that cannot be built. 3: a wrong answer.
+Exit code 0: nothing got slower. 1: something did. 2: nothing could be compared: an unknown commit, say, one
+that cannot be built, or a machine so noisy that 15 % would be lost in it. 3: a wrong answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +38,8 @@ FALSE_ALARMS = 0.01
 #: what a median has to grow by: two environments of one commit may differ by 5 % in calls of a microsecond,
 #: for good, since files and hence memory lie in another order
 THRESHOLD = 0.08
+#: growth that has to be visible, and the share of benchmarks where noise may hide it
+SEEN, MOST_BLIND = 0.15, 0.25
 ROUNDS = 12
 
 OK, SLOWER, UNUSABLE, WRONG = range(4)
@@ -86,8 +88,19 @@ def compare(base: Samples, head: Samples) -> list[Comparison]:
     return sorted(found, key=lambda c: -min(map(c.growth, FIGURES)))
 
 
-def report(comparisons: list[Comparison], rounds: int, every: bool = False) -> str:
-    """The benchmarks that got slower, or ``every`` one, with both figures; and the verdict in a line."""
+def blind(base: Samples) -> list[str]:
+    """The benchmarks whose noise would hide 15 %: their own samples, so much larger, raise no alarm."""
+    grown = {n: {f: [v * (1 + SEEN) for v in s] for f, s in figures.items()} for n, figures in base.items()}
+    return sorted(c.name for c in compare(base, grown) if not c.slower)
+
+
+def report(
+    comparisons: list[Comparison], rounds: int, every: bool = False, hidden: Sequence[str] = ()
+) -> str:
+    """The benchmarks that got slower, or ``every`` one, with both figures; and the verdict in a line.
+
+    ``hidden`` are those that `blind` found.
+    """
     slower = [c for c in comparisons if c.slower]
     rows = [
         [
@@ -107,7 +120,9 @@ def report(comparisons: list[Comparison], rounds: int, every: bool = False) -> s
         f"and in duration ({rounds} processes of each commit; chance of a false alarm at most "
         f"{FALSE_ALARMS:.0%})."
     )
-    return "\n\n".join([*([markdown_table(header, rows)] if rows else []), verdict])
+    noisy = f"Too noisy to show {SEEN:.0%} of growth: {'; '.join(hidden)}."
+    table = [markdown_table(header, rows)] if rows else []
+    return "\n\n".join([*table, verdict, *([noisy] if hidden else [])])
 
 
 class GateError(Exception):
@@ -270,12 +285,17 @@ def run(options: argparse.Namespace) -> int:
     comparisons = compare(*samples)
     if not comparisons:
         raise GateError("the commits have no benchmark in common")
-    print(report(comparisons, options.rounds, options.every))
+    hidden = blind(samples[0])
+    print(report(comparisons, options.rounds, options.every, hidden))
     if options.json:
         record = {"base": base, "head": head, "rounds": options.rounds, "samples": samples}
         record["slower"] = [c.name for c in comparisons if c.slower]
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return SLOWER if any(c.slower for c in comparisons) else OK
+    if any(c.slower for c in comparisons):
+        return SLOWER
+    if len(hidden) > MOST_BLIND * len(comparisons):
+        raise GateError("the machine is too noisy to tell; nothing else may run on it meanwhile")
+    return OK
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -61,7 +61,7 @@ def test_no_alarm_unless_both_figures_are_beyond_chance(noisy):
     base = {"packed, float32": {figure: wild if figure == noisy else steady for figure in gate.FIGURES}}
     head = {place: {f: [1.2 * v for v in s] for f, s in figures.items()} for place, figures in base.items()}
     [found] = gate.compare(base, head)
-    assert found.growth("ratio") == found.growth("seconds") == pytest.approx(0.2)
+    assert [found.growth(figure) for figure in gate.FIGURES] == pytest.approx([0.2, 0.2])
     assert not found.slower
 
 
@@ -105,6 +105,15 @@ def test_eight_rounds_are_enough_for_the_level():
     few, fewer = ([samples(0, rounds=n), samples(1, grown, rounds=n)] for n in (8, 6))
     assert slower(gate.compare(*few)) == list(grown)
     assert slower(gate.compare(*fewer)) == []
+
+
+def test_noise_that_hides_growth_is_told():
+    base = samples(0)
+    assert gate.blind(base) == []
+    for figure in gate.FIGURES:
+        spread = [0.5 + i / 10 for i in range(12)]
+        noisy = base | {"tanh, float32": base["tanh, float32"] | {figure: spread}}
+        assert gate.blind(noisy) == ["tanh, float32"]
 
 
 # What it prints
@@ -183,6 +192,21 @@ def test_a_slower_kernel_is_named_and_the_exit_code_says_so(asv, tmp_path, capsy
     assert (found["base"], found["head"]) == ("hash of main", "hash of topic")
     assert found["slower"] == ["packed, float64"]
     assert slower(gate.compare(*found["samples"])) == found["slower"]
+
+
+@pytest.mark.parametrize(
+    ("noisy", "code"), [(len(PLACES) // 4, gate.OK), (len(PLACES) // 4 + 1, gate.UNUSABLE)]
+)
+def test_a_noisy_machine_is_no_pass(noisy, code, asv, tmp_path, capsys):
+    spread = [0.5 + i / 10 for i in range(12)]
+    for side in asv.samples.values():
+        side.update({place: dict.fromkeys(gate.FIGURES, spread) for place in PLACES[:noisy]})
+    record = tmp_path / "record.json"
+    assert gate.main(["main", "--json", str(record)]) == code
+    out, err = capsys.readouterr()
+    assert "Too noisy to show 15% of growth: call, float32; " in out
+    assert ("too noisy to tell" in err) == (code == gate.UNUSABLE)
+    assert json.loads(record.read_text())["slower"] == []
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
@@ -406,7 +430,8 @@ GOOD = [record("wrong answer", 3), record("same commit", 0, [], 0.01), record("s
 
 
 def test_summary_of_a_proof():
-    text = gate_proof.summary([*GOOD, record("same commit", 0, [], 0.02)])
+    text = gate_proof.summary([*GOOD, record("same commit", 0, [], 0.02), record("too noisy", 2, [])])
+    assert "| 1 | refused: too noisy to tell |" in text
     assert "| a wrong answer, in narrow layers | 1 | refused in 1, before any timing |" in text
     alarm = "no alarm in 2; most growth of a benchmark in both figures +2.0%"
     assert f"| the same commit twice | 2 | {alarm} |" in text
