@@ -23,9 +23,6 @@ from fastnet.timing import Timing, take_turns
 
 DTYPES = ("float32", "float64")
 
-#: Rounds of every comparison under asv, whose ``--quick`` knows nothing of them.
-ROUNDS_VARIABLE = "BENCHMARK_ROUNDS"
-
 Shape = tuple[tuple[int, ...], int]
 
 
@@ -233,7 +230,7 @@ class Suite(ABC):
     #: Cap on every dimension, for a quick look at whether a class runs at all.
     max_size: int | None = None
     #: What ``take_turns`` is told; fewer rounds for a quick look, too.
-    timing: ClassVar[dict[str, Any]] = {"rounds": int(os.environ.get(ROUNDS_VARIABLE, "15"))}
+    timing: ClassVar[dict[str, Any]] = {"rounds": int(os.environ.get(benchmarks.ROUNDS_VARIABLE, "15"))}
 
     @abstractmethod
     def build(self, *params: str) -> Problem:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmarks import ROUNDS_VARIABLE
 from benchmarks.processes import printed
 
 _IMPORTS = """
@@ -91,7 +93,7 @@ class Startup:
     params = tuple(STEPS)
     param_names = ("step",)
     unit = "seconds"
-    repeats = 3
+    repeats = min(3, int(os.environ.get(ROUNDS_VARIABLE, "3")))
 
     def track_seconds(self, step: str) -> float:
         return seconds(step, self.repeats)

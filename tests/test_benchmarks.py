@@ -20,7 +20,19 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, njit, startup, table, threads, ways
+from benchmarks import (
+    common,
+    control,
+    kernels,
+    memory,
+    network,
+    njit,
+    processes,
+    startup,
+    table,
+    threads,
+    ways,
+)
 from fastnet import reference
 
 KINDS = ("time_", "track_", "peakmem_")
@@ -341,6 +353,13 @@ def test_blas_has_one_thread_whatever_was_imported_first(first):
         [sys.executable, "-c", code], env=env, cwd=root, check=True, capture_output=True, text=True
     )
     assert output.stdout.split() == ["1"]
+
+
+def test_rounds_can_be_fewer_for_a_quick_look():
+    code = "from benchmarks import common, startup; print(common.Suite.timing['rounds'], startup.Startup.repeats)"
+    for rounds, expected in (("1", "1 1"), ("7", "7 3"), ("", "15 3")):
+        variables = {benchmarks.ROUNDS_VARIABLE: rounds} if rounds else {}
+        assert processes.printed(code, **variables).strip() == expected
 
 
 # Start-up
