@@ -356,7 +356,9 @@ def test_blas_has_one_thread_whatever_was_imported_first(first):
 
 
 def test_rounds_can_be_fewer_for_a_quick_look():
-    code = "from benchmarks import common, startup; print(common.Suite.timing['rounds'], startup.Startup.repeats)"
+    code = (
+        "from benchmarks import common as c, startup as s; print(c.Suite.timing['rounds'], s.Startup.repeats)"
+    )
     for rounds, expected in (("1", "1 1"), ("7", "7 3"), ("", "15 3")):
         variables = {benchmarks.ROUNDS_VARIABLE: rounds} if rounds else {}
         assert processes.printed(code, **variables).strip() == expected
