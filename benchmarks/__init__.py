@@ -17,6 +17,9 @@ THREAD_VARIABLES = (
 #: Set to something else only in processes of their own, which ``benchmarks.workers`` starts.
 COUNT_VARIABLE = "BENCHMARK_BLAS_THREADS"
 
+#: Rounds of every comparison under asv, whose ``--quick`` knows nothing of them.
+ROUNDS_VARIABLE = "BENCHMARK_ROUNDS"
+
 if "numpy" not in sys.modules:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, os.environ.get(COUNT_VARIABLE, "1")))
 

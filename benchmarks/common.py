@@ -6,6 +6,7 @@ of an old commit stay comparable with those of a new one.
 
 from __future__ import annotations
 
+import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -143,14 +144,18 @@ class Problem:
         """Time ``reference`` and ``fastnet``, interleaved; ratios are to the reference."""
         return take_turns({"reference": self.reference, "fastnet": self.fastnet}, **options)
 
-    def verify(self) -> None:
-        """Raise WrongAnswer unless both callables give the same shape, dtype and, within rounding, values."""
+    def verify(self) -> float:
+        """Raise WrongAnswer unless both callables give the same shape, dtype and, within rounding, values.
+
+        Return the largest error over the bound that rounding explains.
+        """
         expected, got = self.reference(), self.fastnet()
         if got.shape != expected.shape or got.dtype != expected.dtype:
             raise WrongAnswer(f"expected {expected.shape} {expected.dtype}, got {got.shape} {got.dtype}")
         error, bound = abs(got - expected), 2 * rounding_error(self.layers, self.x)
         if not (error <= bound).all():  # a NaN is wrong too
             raise WrongAnswer(f"error {(error / bound).max():.3g} times the bound that rounding explains")
+        return float((error / np.where(bound > 0, bound, 1)).max(initial=0))
 
 
 def rounding_error(layers: list[Any], x: np.ndarray) -> Any:
@@ -230,8 +235,8 @@ class Suite(ABC):
 
     #: Cap on every dimension, for a quick look at whether a class runs at all.
     max_size: int | None = None
-    #: What ``take_turns`` is told.
-    timing: ClassVar[dict[str, Any]] = {"rounds": 15}
+    #: What ``take_turns`` is told; fewer rounds for a quick look, too.
+    timing: ClassVar[dict[str, Any]] = {"rounds": int(os.environ.get(benchmarks.ROUNDS_VARIABLE, "15"))}
 
     @abstractmethod
     def build(self, *params: str) -> Problem:
