@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.arguments import KERNEL_DTYPES
+from fastnet.kernels.lock import lock
 
 _SOFTMAX_CLASSES, _SOFTMAX_DENSE, _SIGMOID_DENSE, _SQUARED = range(4)
 _SGD, _MOMENTUM, _ADAM = range(3)
@@ -26,14 +27,15 @@ class _Points:
     __slots__ = ("activation", "affine", "entries", "loss", "table", "update")
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        from fastnet.kernels.training_entry import training_entries
+        with lock:  # around the import, too: a fork meanwhile would leave the child half of it
+            from fastnet.kernels.training_entry import training_entries
 
-        self.entries = training_entries(dtype)
-        self.table = self.entries.table
-        self.affine = self.entries.affine_backward
-        self.activation = self.entries.activation_backward
-        self.loss = self.entries.loss
-        self.update = self.entries.update
+            self.entries = training_entries(dtype)
+            self.table = self.entries.table
+            self.affine = self.entries.affine_backward
+            self.activation = self.entries.activation_backward
+            self.loss = self.entries.loss
+            self.update = self.entries.update
 
 
 def points(dtype: Any) -> Any:

@@ -14,7 +14,7 @@ from numba import types
 
 from fastnet.kernels.activations import activate
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import PACK_ROWS, outputs_in_lanes
+from fastnet.kernels.layer import DEEP, outputs_in_lanes
 from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
     call,
@@ -29,7 +29,6 @@ from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
     CALL_BYTES,
-    CHUNK,
     FAN_IN,
     FAN_OUT,
     IDENTITY,
@@ -53,8 +52,8 @@ def product_scratch(zero, fan_in, fan_out, rows):
     """Bytes of scratch that a product needs, however it is computed."""
     size = size_of(zero)
     block = min(rows, _BLOCK)
-    depth = min(fan_in, CHUNK)
-    sums = (block + min(block, PACK_ROWS)) * padded_row(zero, fan_out)
+    depth = min(fan_in, DEEP)
+    sums = (block + 1) * padded_row(zero, fan_out)
     return CACHE_LINE + sums + block * depth * size + depth * PANEL_ROW
 
 
@@ -81,8 +80,8 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
         wide = scratch + CACHE_LINE
         padded = padded_row(zero, fan_out)
         partial = wide + block * padded
-        panels = partial + min(block, PACK_ROWS) * padded
-        pieces = panels + min(fan_in, CHUNK) * PANEL_ROW
+        panels = partial + padded
+        pieces = panels + min(fan_in, DEEP) * PANEL_ROW
         whole = row % VECTOR_BYTES == 0
         first = 0
         while first < rows:

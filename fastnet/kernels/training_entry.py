@@ -52,11 +52,11 @@ from fastnet.kernels.headers import (
     stride,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, source_digest, uncollected
+from fastnet.kernels.jit import OPTIONS, source_digest, uncollected, with_cache_if_possible
+from fastnet.kernels.lock import lock
 from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
 from fastnet.kernels.primitives import allocate, free, load_int64, size_of, stack_bytes
 from fastnet.kernels.product import PRODUCT, compile_product
-from fastnet.kernels.program import with_cache_if_possible
 from fastnet.kernels.table import STEPS, SWEEP
 from fastnet.kernels.target import CACHE_LINE
 from fastnet.kernels.updates import ADAM, MOMENTUM, NUMBERS
@@ -280,7 +280,7 @@ _entries: dict[Any, TrainingEntries] = {}
 
 def training_entries(dtype: np.dtype[Any]) -> TrainingEntries:
     """The entry points for float32 or float64."""
-    found = _entries.get(dtype)
-    if found is None:
-        found = _entries[dtype] = TrainingEntries(dtype)
-    return found
+    with lock:
+        if dtype not in _entries:
+            _entries[dtype] = TrainingEntries(dtype)
+        return _entries[dtype]
