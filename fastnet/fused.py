@@ -156,7 +156,7 @@ def _by_reference(layer: Any, pair: Any, x: Any) -> Any:
         with np.errstate(all="ignore"):
             y = layer.forward(x)
     except Exception as error:
-        raise _named(error, pair, x) from error
+        raise named(error, pair, x) from error
     return np.ascontiguousarray(y) if type(y) is np.ndarray and y.ndim else y
 
 
@@ -169,7 +169,7 @@ def _put(y: Any, out: Any, inputs: list[Any]) -> Any:
     return out
 
 
-def _named(error: Exception, pair: Any, x: Any) -> Exception:
+def named(error: Exception, pair: Any, x: Any) -> Exception:
     """The same exception, its message naming the shapes."""
     names = ("W", "b") if isinstance(pair, (list, tuple)) and len(pair) == 2 else ()
     parts = [_described("x", x), *(_described(n, p) for n, p in zip(names, pair or (), strict=False))]
