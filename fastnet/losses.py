@@ -55,17 +55,15 @@ class Loss:
             If t is nothing that NumPy can compute with.
         """
         self._memory = None
-        dz = None
-        if type(x) is np.ndarray and x.dtype in KERNEL_DTYPES and x.ndim == 2 and len(x):
-            flags = x.flags
-            if flags.c_contiguous and flags.aligned:
-                t = self._target(x, t)
-                dz = np.empty(x.shape, x.dtype)
-                loss = self._compiled(x, t, dz)
-        if dz is None:
-            loss, dz = self._convert(x, t)
+        try:
+            dz = np.empty(x.shape, x.dtype)
+            loss = self._compiled(x, self._target(x, t), dz)
+        except (AttributeError, TypeError, ValueError):
+            loss = np.nan  # refused
         if loss != loss:
-            raise ValueError(_why(x, t))
+            loss, dz = self._convert(x, t)
+            if loss != loss:
+                raise ValueError(_why(x, t))
         self._memory = dz
         return loss
 

@@ -165,11 +165,10 @@ class Sequential:
         TypeError
             If a layer has no method ``backward``.
         """
-        if self._awaits is None:
+        if self._awaits is None or self._steps is None:
             raise RuntimeError(f"backward of {type(self).__name__} before forward: predict remembers nothing")
-        for layer in self.layers:
-            if not hasattr(layer, "backward"):
-                raise TypeError(f"{type(layer).__name__} has no method backward")
+        for layer in self._steps.without_backward:
+            raise TypeError(f"{type(layer).__name__} has no method backward")
         if self._awaits == "loss":
             dout = self.loss_layer.backward(dout)
         for layer in reversed(self.layers):

@@ -9,9 +9,6 @@ import numpy as np
 
 from fastnet import reference
 from fastnet import standin as backprop
-from fastnet.arguments import KERNEL_DTYPES
-
-Array = np.ndarray[Any, Any]
 
 
 class Optimizer:
@@ -39,21 +36,20 @@ class Optimizer:
             If a parameter is no array, or not of a floating dtype.
         """
         states = self._states(params)
+        try:
+            self._step(params, grads, *states)
+        except (AttributeError, TypeError, ValueError):  # refused, and nothing written
+            self._one_by_one(params, grads, states)
+
+    def _one_by_one(self, params: Sequence[Any], grads: Sequence[Any], states: Sequence[Any]) -> None:
+        """The way for arrays of several dtypes or layouts, and for what is wrong."""
         if len({len(params), len(grads), *map(len, states)}) > 1:
-            lengths = ", ".join(f"{name} {len(s)}" for name, s in zip(self._state, states, strict=True))
-            raise ValueError(
-                f"there are {len(params)} params, but {len(grads)} grads" + f" ({lengths})" * bool(states)
-            )
-        fast = [_fits(p, arrays) for p, *arrays in zip(params, grads, *states, strict=True)]
+            lengths = [f", {len(s)} {name}" for name, s in zip(self._state, states, strict=True)]
+            raise ValueError(f"there are {len(params)} params, but {len(grads)} grads" + "".join(lengths))
         for i, (p, *arrays) in enumerate(zip(params, grads, *states, strict=True)):
-            if not fast[i]:
-                self._check(i, p, arrays)
-        self._begin()
-        for compiled, p, *arrays in zip(fast, params, grads, *states, strict=True):
-            if compiled:
-                self._step(p, *arrays)
-            else:
-                self._step_by_reference(p, *arrays)
+            self._check(i, p, arrays)
+        with np.errstate(all="ignore"):
+            self._step_by_reference(params, grads, *states)
 
     def _states(self, params: Sequence[Any]) -> list[list[Any]]:
         """The lists of state, of zeros before the first step."""
@@ -80,21 +76,9 @@ class Optimizer:
             if not np.can_cast(kind, p.dtype, "same_kind"):
                 raise TypeError(f"{name}[{i}] has dtype {kind}, but params[{i}] has dtype {p.dtype}")
 
-    def _begin(self) -> None:
-        """Before the parameters, once a step."""
-
-    #: (parameter, gradient, state...) -> None: compiled, and for all that the kernels do not take
+    #: (params, grads, states...) -> None: compiled, and for all that the kernels do not take
     _step: Callable[..., None]
     _step_by_reference: Callable[..., None]
-
-
-def _fits(p: Any, arrays: Sequence[Any]) -> bool:
-    """Whether these are arrays for the compiled step."""
-    if type(p) is not np.ndarray or p.dtype not in KERNEL_DTYPES or not p.flags.carray:
-        return False
-    return all(
-        type(a) is np.ndarray and a.dtype is p.dtype and a.shape == p.shape and a.flags.carray for a in arrays
-    )
 
 
 class SGD(Optimizer):
@@ -123,11 +107,11 @@ class SGD(Optimizer):
     def __init__(self, lr: float = 0.01) -> None:
         self.lr = lr
 
-    def _step(self, p: Array, g: Array) -> None:
-        backprop.sgd(p, g, self.lr)
+    def _step(self, params: Any, grads: Any) -> None:
+        backprop.sgd_all(params, grads, self.lr)
 
-    def _step_by_reference(self, p: Any, g: Any) -> None:
-        reference.SGD(self.lr).update([p], [g])
+    def _step_by_reference(self, params: Any, grads: Any) -> None:
+        reference.SGD(self.lr).update(params, grads)
 
 
 class Momentum(Optimizer):
@@ -165,13 +149,13 @@ class Momentum(Optimizer):
         self.momentum = momentum
         self.v: list[Any] | None = None
 
-    def _step(self, p: Array, g: Array, v: Array) -> None:
-        backprop.momentum(p, g, v, self.lr, self.momentum)
+    def _step(self, params: Any, grads: Any, v: Any) -> None:
+        backprop.momentum_all(params, grads, v, self.lr, self.momentum)
 
-    def _step_by_reference(self, p: Any, g: Any, v: Any) -> None:
+    def _step_by_reference(self, params: Any, grads: Any, v: Any) -> None:
         twin = reference.Momentum(self.lr, self.momentum)
-        twin.v = [v]
-        twin.update([p], [g])
+        twin.v = v
+        twin.update(params, grads)
 
 
 class Adam(Optimizer):
@@ -221,13 +205,13 @@ class Adam(Optimizer):
         self.m: list[Any] | None = None
         self.v: list[Any] | None = None
 
-    def _begin(self) -> None:
-        self.iter += 1
+    def _step(self, params: Any, grads: Any, m: Any, v: Any) -> None:
+        number = self.iter + 1
+        backprop.adam_all(params, grads, m, v, self.lr, self.beta1, self.beta2, self.eps, number)
+        self.iter = number
 
-    def _step(self, p: Array, g: Array, m: Array, v: Array) -> None:
-        backprop.adam(p, g, m, v, self.lr, self.beta1, self.beta2, self.eps, self.iter)
-
-    def _step_by_reference(self, p: Any, g: Any, m: Any, v: Any) -> None:
+    def _step_by_reference(self, params: Any, grads: Any, m: Any, v: Any) -> None:
         twin = reference.Adam(self.lr, self.beta1, self.beta2, self.eps)
-        twin.iter, twin.m, twin.v = self.iter - 1, [m], [v]
-        twin.update([p], [g])
+        twin.iter, twin.m, twin.v = self.iter, m, v
+        twin.update(params, grads)
+        self.iter = twin.iter

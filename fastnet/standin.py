@@ -76,3 +76,18 @@ def adam(
     m += (1 - beta1) * (g - m)
     v += (1 - beta2) * (g**2 - v)
     p -= rate * m / (np.sqrt(v) + eps)
+
+
+def sgd_all(params: Any, grads: Any, lr: float) -> None:
+    for p, g in zip(params, grads, strict=True):
+        sgd(p, g, lr)
+
+
+def momentum_all(params: Any, grads: Any, v: Any, lr: float, mu: float) -> None:
+    for arrays in zip(params, grads, v, strict=True):
+        momentum(*arrays, lr, mu)
+
+
+def adam_all(params: Any, grads: Any, m: Any, v: Any, *numbers: Any) -> None:
+    for arrays in zip(params, grads, m, v, strict=True):
+        adam(*arrays, *numbers)

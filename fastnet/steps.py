@@ -91,6 +91,7 @@ class Steps:
             raise ValueError(
                 f"the same {type(twice[0]).__name__} is in layers twice, but remembers one call only"
             )
+        self.without_backward = [layer for layer in self.layers if not hasattr(layer, "backward")]
         self._steps: list[Any] = []
         parts: list[list[Any]] = []
         for layer in self.layers:
