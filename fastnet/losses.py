@@ -1,0 +1,264 @@
+"""Losses: ``forward(x, t)`` is the loss of scores x for targets t, ``backward()`` its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnet import reference
+from fastnet import standin as backprop
+from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, plain_array
+
+Array = np.ndarray[Any, Any]
+INT64 = np.dtype(np.int64)
+
+
+class Loss:
+    """What the losses share: arguments checked, then compiled or as the reference has it.
+
+    Attributes
+    ----------
+    params, grads : list
+        Empty.
+    """
+
+    #: its class in the reference
+    _twin: type[Any]
+
+    def __init__(self) -> None:
+        self.params: list[Any] = []
+        self.grads: list[Any] = []
+        self._memory: Any = None  # the twin, or the gradient
+
+    def forward(self, x: Any, t: Any) -> Any:
+        """The loss.
+
+        Parameters
+        ----------
+        x : array_like
+            What the last layer gives, of shape (batch, outputs).
+        t : array_like
+            The targets; the class says in which form.
+
+        Returns
+        -------
+        float
+            The loss; in the dtype of x where that is neither float32 nor float64.
+
+        Raises
+        ------
+        ValueError
+            If t does not fit x, if the batch is empty, or if the loss is NaN. `backward` needs another
+            `forward` then.
+        TypeError
+            If t is nothing that NumPy can compute with.
+        """
+        self._memory = None
+        try:
+            dz = np.empty(x.shape, x.dtype)
+            loss = self._compiled(x, self._target(x, t), dz)
+        except (AttributeError, TypeError, ValueError):
+            loss = np.nan  # refused
+        if loss != loss:
+            loss, dz = self._convert(x, t)
+            if loss != loss:
+                raise ValueError(_why(x, t))
+        self._memory = dz
+        return loss
+
+    def backward(self, dout: Any = 1) -> Any:
+        """The gradient of the loss with respect to x.
+
+        Parameters
+        ----------
+        dout : float, optional
+            What the gradient is multiplied by: that of something with respect to the loss.
+
+        Returns
+        -------
+        ndarray
+            Of x's shape.
+
+        Raises
+        ------
+        RuntimeError
+            If there has been no `forward`, or the last one failed.
+        """
+        memory = self._memory
+        if memory is None:
+            raise RuntimeError(
+                f"backward of {type(self).__name__} before forward: there is no loss to go back from"
+            )
+        if type(memory) is np.ndarray:
+            return (
+                memory * np.asarray(dout, memory.dtype)
+                if type(dout) is not int or dout != 1
+                else memory.copy()
+            )
+        with np.errstate(all="ignore"):
+            return memory.backward(dout)
+
+    def _convert(self, x: Any, t: Any) -> tuple[Any, Any]:
+        """The way for all x that are not rows of float32 or float64 side by side."""
+        array = plain_array(x)
+        shape = np.shape(x)
+        if len(shape) != 2 or not shape[0]:
+            raise ValueError(f"x must be of shape (batch, outputs), with at least one row, not {shape}")
+        dtype = (
+            None if array is None else KERNEL_DTYPES.get(np.result_type(array.dtype, 1.0).newbyteorder("="))
+        )
+        if array is None or dtype is None:
+            twin = self._twin()
+            t = self._target(np.asarray(x), t)
+            with np.errstate(all="ignore"):
+                return twin.forward(x, t), twin
+        ready = np.require(as_kernel_array(array, dtype), requirements=["C", "A"])
+        dz = np.empty(ready.shape, dtype)
+        return self._compiled(ready, self._target(ready, t), dz), dz
+
+    def _target(self, x: Array, t: Any) -> Any:
+        """t in the form that `_compiled` takes, or ValueError."""
+        if type(t) is np.ndarray and t.dtype is x.dtype and t.shape == x.shape and t.flags.carray:
+            return t
+        array = np.asarray(t)
+        if array.shape != x.shape:
+            raise ValueError(f"t has shape {array.shape}, but x has shape {x.shape}")
+        return _numbers(array, x.dtype)
+
+    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_memory": None}
+
+
+def _numbers(t: Array, dtype: np.dtype[Any]) -> Array:
+    if t.dtype.kind not in "biuf":
+        raise TypeError(f"t must hold real numbers, not {t.dtype}")
+    return np.require(np.asarray(t, dtype), requirements=["C", "A"])
+
+
+def _why(x: Any, t: Any) -> str:
+    """What is wrong with a loss of NaN."""
+    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
+    if len(bad):
+        return f"the loss is NaN: row {bad[0]} of x, of shape {np.shape(x)}, is {np.asarray(x)[bad[0]]}"
+    return f"the loss is NaN, from x of shape {np.shape(x)} and t of shape {np.shape(t)}"
+
+
+class SoftmaxWithLoss(Loss):
+    """Mean cross-entropy of softmax(x).
+
+    t holds the class of each row, whole numbers of shape (batch,); or a row of probabilities for each, of
+    x's shape, one-hot or any that sum up to 1. The logarithm is that of the sum of the exponentials, never
+    that of 0, so nothing is added to it; the book adds 1e-7 to each probability.
+
+    Attributes
+    ----------
+    params, grads : list
+        Empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import SoftmaxWithLoss
+    >>> loss = SoftmaxWithLoss()
+    >>> loss.forward(np.log([[0.5, 0.25, 0.25]]), np.array([0])) == -np.log(0.5)
+    True
+    >>> loss.backward()
+    array([[-0.5 ,  0.25,  0.25]])
+    """
+
+    _twin = reference.SoftmaxWithLoss
+
+    def _target(self, x: Array, t: Any) -> Any:
+        if type(t) is np.ndarray and t.dtype is INT64 and t.shape == x.shape[:1] and t.flags.carray:
+            return t
+        array = np.asarray(t)
+        if array.shape == x.shape:
+            return super()._target(x, array)
+        if array.shape != x.shape[:1]:
+            raise ValueError(
+                f"t must be of shape {x.shape[:1]}, classes, or {x.shape}, probabilities, not {array.shape}"
+            )
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"classes must be whole numbers, not {array.dtype}")
+        wrong = np.flatnonzero((array < 0) | (array >= x.shape[1]))
+        if len(wrong):
+            raise ValueError(
+                f"t[{wrong[0]}] is {array[wrong[0]]}, but x of shape {x.shape} has {x.shape[1]} classes"
+            )
+        return np.require(array.astype(np.int64), requirements=["C", "A"])
+
+    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
+        y = np.empty(x.shape, x.dtype)
+        if t.ndim == 1:
+            return backprop.softmax_cross_entropy(x, t, y, dz)
+        return backprop.softmax_cross_entropy_dense(x, t, y, dz)
+
+
+class SigmoidWithLoss(Loss):
+    """Cross-entropy of sigmoid(x) and t: summed over the outputs, the mean over the rows.
+
+    t has x's shape, and is 0 or 1, or a probability. A network of one output may have t of shape (batch,).
+
+    Attributes
+    ----------
+    params, grads : list
+        Empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import SigmoidWithLoss
+    >>> loss = SigmoidWithLoss()
+    >>> loss.forward(np.array([[0.0]]), np.array([[1]])) == np.log(2)
+    True
+    >>> loss.backward()
+    array([[-0.5]])
+    """
+
+    _twin = reference.SigmoidWithLoss
+
+    def _target(self, x: Array, t: Any) -> Any:
+        array = np.asarray(t)
+        return super()._target(
+            x, array.reshape(x.shape) if array.shape == x.shape[:1] and x.shape[1] == 1 else array
+        )
+
+    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
+        return backprop.sigmoid_cross_entropy(x, t, np.empty(x.shape, x.dtype), dz)
+
+
+class MeanSquaredError(Loss):
+    """The mean of (x - t) ** 2 over all elements, t of x's shape.
+
+    A network of one output may have t of shape (batch,).
+
+    Attributes
+    ----------
+    params, grads : list
+        Empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnet import MeanSquaredError
+    >>> loss = MeanSquaredError()
+    >>> loss.forward(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
+    2.0
+    >>> loss.backward()
+    array([[ 0., -2.]])
+    """
+
+    _twin = reference.MeanSquaredError
+
+    def _target(self, x: Array, t: Any) -> Any:
+        array = np.asarray(t)
+        return super()._target(
+            x, array.reshape(x.shape) if array.shape == x.shape[:1] and x.shape[1] == 1 else array
+        )
+
+    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
+        return backprop.squared_error(x, t, dz)
