@@ -34,7 +34,7 @@ from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, LAYER_BYTES
 from fastnet.kernels.target import CACHE_LINE
 
 #: of an epoch: rows and targets, contiguous; the order of rows, or 0; numbers of rows, and of those of a
-#: batch; layers; loss and optimiser; numbers of the optimiser's steps and the bytes from one step's to the next's;
+#: batch; layers; loss and optimiser; numbers of its steps, and the bytes from one's to the next's;
 #: steps done so far; losses of the batches times their rows, added up (float64), and the last of the losses
 (
     E_X, E_T, E_ORDER, E_ROWS, E_BATCH, E_DEPTH, E_LOSS, E_OPTIMIZER, E_NUMBERS, E_NUMBERS_STEP, E_STEPS,
