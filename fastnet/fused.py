@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnet import reference
 from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
+from fastnet.kernels.lock import lock
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
 from fastnet.threads import in_pieces
 
@@ -32,9 +33,10 @@ def kernels(dtype: np.dtype[Any]) -> Any:
     """Compiled entry points for float32 or float64. Numba is imported by the first call, not before."""
     found = _compiled.get(dtype)
     if found is None:
-        from fastnet.kernels import entry
+        with lock:  # around the import, too: a fork meanwhile would leave the child half of it
+            from fastnet.kernels import entry
 
-        found = _compiled[dtype] = entry.entries(dtype)
+            found = _compiled[dtype] = entry.entries(dtype)
     return found
 
 

@@ -8,6 +8,7 @@ left to do is done by then.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ def _nothing() -> None:
 class _Task:
     """A function that a helper is to call, unless who asked for it takes it back first."""
 
-    __slots__ = ("claims", "done", "error", "function")
+    __slots__ = ("claims", "done", "ended", "error", "function")
 
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
@@ -27,6 +28,7 @@ class _Task:
         self.claims: list[str] = []
         self.done = threading.Lock()
         self.done.acquire()
+        self.ended = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -38,6 +40,7 @@ class _Task:
                 self.error = error
             finally:
                 self.function = _nothing  # keeps nothing alive when whoever asked goes on
+                self.ended = True
                 self.done.release()
 
     def finish(self) -> None:
@@ -45,7 +48,7 @@ class _Task:
         self.claims.append("caller")
         if self.claims[0] == "caller":
             self.function = _nothing
-        else:
+        elif not self.ended:  # after an interrupt that came with the lock, it cannot be had again
             self.done.acquire()
 
 
@@ -69,33 +72,45 @@ class _Helper(threading.Thread):
 
 _idle: list[_Helper] = []
 _helpers = 0  # in all
-_lock = threading.Lock()
+_lock = threading.RLock()  # starting a thread may run a finalizer or signal handler that calls, too
 
 
-def ask_for_help(function: Callable[[], None], count: int, most: int) -> list[_Task]:
+def ask_for_help(function: Callable[[], None], count: int, most: int, tasks: list[_Task]) -> None:
     """Have up to `count` helpers call a function, on threads that are idle or new; `most` at a time in all.
 
-    Returns what `collect` takes, maybe less than was asked for: for busy helpers nobody waits.
+    Adds to `tasks`, which `collect` takes, maybe less than was asked for: for busy helpers nobody waits.
     """
     global _helpers
-    tasks: list[_Task] = []
-    while len(tasks) < count:
+    try:
+        while len(tasks) < count:
+            try:
+                helper: _Helper | None = _idle.pop()
+            except IndexError:
+                helper = _new_helper(most)
+            if helper is None:
+                break
+            helper.task = task = _Task(function)
+            tasks.append(task)
+            helper.wake.release()
+    except BaseException:  # an interrupt: the helper at hand may be lost, and another has to take its place
+        with _lock:
+            _helpers -= 1
+        raise
+
+
+def _new_helper(most: int) -> _Helper | None:
+    """One more, unless there are enough, or no more to be had."""
+    global _helpers
+    with _lock:
+        if _helpers >= most or sys.is_finalizing():  # a thread begun then would never start
+            return None
+        helper = _Helper()
         try:
-            helper = _idle.pop()
-        except IndexError:
-            with _lock:
-                if _helpers >= most:
-                    break
-                helper = _Helper()
-                try:
-                    helper.start()
-                except RuntimeError:  # the interpreter is ending, or there are no more threads to be had
-                    break
-                _helpers += 1
-        helper.task = task = _Task(function)
-        tasks.append(task)
-        helper.wake.release()
-    return tasks
+            helper.start()
+        except RuntimeError:  # the interpreter is ending, or the system gives no more threads
+            return None
+        _helpers += 1
+        return helper
 
 
 def collect(tasks: list[_Task]) -> None:
@@ -121,7 +136,7 @@ def _forget() -> None:
     """In a forked child: the parent's threads are not here."""
     global _helpers, _lock
     _idle.clear()
-    _helpers, _lock = 0, threading.Lock()
+    _helpers, _lock = 0, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

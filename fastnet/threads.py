@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from fastnet.pool import ask_for_help, collect
 
@@ -151,9 +151,18 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
         while (first := next(numbers) * piece) < rows:
             run(first, min(first + piece, rows))
 
-    tasks = ask_for_help(take, min(threads, -(-rows // piece)) - 1, threads - 1)
-    try:
-        take()
-    finally:
+    tasks: list[Any] = []
+
+    def finish() -> None:
+        nonlocal numbers
         numbers = itertools.count(rows)  # after an error or an interrupt: nothing more to do
         collect(tasks)
+
+    try:
+        try:
+            ask_for_help(take, min(threads, -(-rows // piece)) - 1, threads - 1, tasks)
+            take()
+        finally:
+            finish()
+    finally:
+        finish()  # an interrupt may have kept the other from its end; nobody is to write to a result given up

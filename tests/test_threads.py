@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnet
-from fastnet import fused, threads
+from fastnet import fused, pool, threads
 from tests.test_bits import DTYPES, WAYS, bits, network
 
 COUNTS = [1, 2, 3, 4]
@@ -118,7 +118,8 @@ def test_without_more_threads(always, monkeypatch):
     def refuse(*args):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    pool._forget()  # those that idle
+    monkeypatch.setattr(pool._Helper, "start", refuse)
     fastnet.set_num_threads(4)
     ranges = []
     threads.in_pieces(lambda first, stop: ranges.append(range(first, stop)), 100, 1 << 30)

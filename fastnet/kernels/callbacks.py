@@ -14,9 +14,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.jit import OPTIONS, kernel, source_digest, with_cache_if_possible
+from fastnet.kernels.lock import lock
 from fastnet.kernels.primitives import call, itemsize, load_int64, size_of, stack_bytes, store_int64
-from fastnet.kernels.program import kernel_addresses, with_cache_if_possible
+from fastnet.kernels.program import kernel_addresses
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -71,13 +72,13 @@ _compiled: dict[Any, tuple[Any, Any, Any]] = {}
 
 def callbacks(dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
     """(integrand, filter, row) for float32 or float64, compiled or loaded from the cache."""
-    found = _compiled.get(dtype)
-    if found is None:
-        digest = source_digest()
-        found = _compiled[dtype] = with_cache_if_possible(
-            lambda cache: _compile_callbacks(dtype.type, digest, cache)
-        )
-    return found
+    with lock:
+        if dtype not in _compiled:
+            digest = source_digest()
+            _compiled[dtype] = with_cache_if_possible(
+                lambda cache: _compile_callbacks(dtype.type, digest, cache)
+            )
+        return _compiled[dtype]
 
 
 @intrinsic

@@ -6,7 +6,6 @@ a table with ``bind`` and runs ranges of rows with ``run``, which releases the g
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,8 +34,9 @@ from fastnet.kernels.headers import (
     same_items,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, source_digest, uncollected
+from fastnet.kernels.jit import OPTIONS, source_digest, uncollected, with_cache_if_possible
 from fastnet.kernels.layout import copy_block
+from fastnet.kernels.lock import lock
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import call, clear_vector, load_int64, size_of, stack_bytes, store_int64
@@ -203,17 +203,14 @@ class Entries:
         return ObjectRef(numba.from_dtype(self.dtype))
 
     def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
-        function = self.functions[which]
-        try:
+        def compile(cache: bool) -> Any:
+            function = (self.functions if cache else _make_entries(source_digest(), False))[which]
             with uncollected():
                 function.compile(signature)
-        except Exception as error:
-            if which == 0 or self.origin == UNCACHED:  # the first one: `entries` tries without a cache
-                raise
-            _warn(error)
-            function = _make_entries(source_digest(), False)[which]
-            function.compile(signature)
-        return function.overloads[signature].entry_point
+            return function.overloads[signature].entry_point
+
+        # `entries` sees to the first, with the kernels
+        return compile(True) if which == 0 else with_cache_if_possible(compile)
 
     def prepare(self) -> None:
         """Compile or load what is not there yet."""
@@ -241,22 +238,14 @@ _entries: dict[Any, Entries] = {}
 
 def entries(dtype: np.dtype[Any]) -> Entries:
     """Compile, or load from the cache, the entry points for float32 or float64."""
-    found = _entries.get(dtype)
-    if found is None:
-        if not layout_is_known():
-            raise NotImplementedError("this Python or NumPy lays out arrays in a way fastnet does not know")
-        try:
-            found = _compile(dtype, cache=True)
-        except Exception as error:  # no place for a cache, or an unreadable one; a real defect comes up again
-            _warn(error)
-            found = _compile(dtype, cache=False)
-        _entries[dtype] = found
-    return found
-
-
-def _warn(error: Exception) -> None:
-    text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
-    warnings.warn(text, RuntimeWarning, stacklevel=4)
+    with lock:
+        if dtype not in _entries:
+            if not layout_is_known():
+                raise NotImplementedError(
+                    "this Python or NumPy lays out arrays in a way fastnet does not know"
+                )
+            _entries[dtype] = with_cache_if_possible(lambda cache: _compile(dtype, cache))
+        return _entries[dtype]
 
 
 def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:

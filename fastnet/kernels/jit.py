@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numba
 from numba import types
 from numba.core import config
+
+from fastnet.kernels.lock import lock
 
 #: no fastmath: contraction is written out as fma, and nothing else may be reordered
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -38,6 +41,27 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+_warned = False
+
+
+def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
+    """compile(True), or, where there is no place for a cache or it does not work, compile(False).
+
+    The first time in a process that it comes to this, a warning says so.
+    """
+    global _warned
+    with lock:
+        try:
+            return compile(True)
+        except Exception as error:
+            found = compile(False)  # whatever is wrong with more than the cache comes up again
+            if not _warned:
+                _warned = True
+                text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return found
 
 
 def source_digest() -> str:

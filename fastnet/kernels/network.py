@@ -6,13 +6,12 @@ import numba
 from numba import types
 
 from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import PACK_ROWS, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
+from fastnet.kernels.layer import DEEP, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
     BIAS,
     CALL_BYTES,
-    CHUNK,
     DEPTH,
     FAN_IN,
     FAN_OUT,
@@ -75,8 +74,8 @@ def scratch_bytes(zero, table, by_samples, block):
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     packed = 0
     if may_pack(zero, table, block):
-        packed = block * CHUNK * size_of(zero) + PANEL_BYTES
-    sums = hidden_buffers(zero, table) * block + min(block, PACK_ROWS)
+        packed = block * DEEP * size_of(zero) + PANEL_BYTES
+    sums = hidden_buffers(zero, table) * block + 1
     return CACHE_LINE + packed + sums * padded_row(zero, most)
 
 
@@ -133,8 +132,8 @@ def compile_run_rows(element, digest, cache):
             row_bytes = padded_row(zero, most)
             direct = writes_to_out(zero, table)
             partial = scratch + hidden_buffers(zero, table) * block * row_bytes
-            pieces = partial + min(block, PACK_ROWS) * row_bytes
-            panels = pieces + block * CHUNK * size
+            pieces = partial + row_bytes
+            panels = pieces + block * DEEP * size
             while first < stop:
                 rows = min(block, stop - first)
                 a, a_row, a_k = x + first * x_row, x_row, x_col

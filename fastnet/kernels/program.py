@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -10,7 +9,8 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.entry import entries
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.jit import OPTIONS, kernel, source_digest, with_cache_if_possible
+from fastnet.kernels.lock import lock
 from fastnet.kernels.network import run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import call, size_of, stack_bytes
@@ -41,19 +41,12 @@ def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
     """Addresses for a program, in its order; compiled or loaded from the cache by the first call."""
     others = entries(dtype).kernels
     element = numba.from_dtype(dtype)
-    if dtype not in _compiled:
-        _compiled[dtype] = with_cache_if_possible(
-            lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
-        )
+    with lock:
+        if dtype not in _compiled:
+            _compiled[dtype] = with_cache_if_possible(
+                lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
+            )
     return [f.address for f in (*_compiled[dtype], *others)]
-
-
-def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
-    """compile(True), or, where there is no place for a cache or it is unreadable, compile(False)."""
-    try:
-        return compile(True)
-    except Exception:  # a real defect comes up again; `entries` has warned of a cache that does not work
-        return compile(False)
 
 
 def compile_run(element: Any, digest: str, cache: bool) -> Any:

@@ -16,4 +16,4 @@ DENSE, PROGRAM, SEEN, DTYPE, ARRAY_TYPE, NONE, FALSE = range(7)
 IDENTITY, SIGMOID, TANH, RELU, SOFTMAX = range(5)
 
 #: inputs of a chunk: the canonical order of sums, see layer.py
-CHUNK = 256
+CHUNK = 32
