@@ -14,6 +14,7 @@ from fastnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss
 from fastnet.network import Sequential, TwoLayerNet
 from fastnet.optimizers import SGD, Adam, Momentum
 from fastnet.threads import get_num_threads, set_num_threads
+from fastnet.training import History, fit
 from fastnet.warmup import warmup
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Adam",
     "Affine",
     "AffineSigmoid",
+    "History",
     "MeanSquaredError",
     "Momentum",
     "ReLU",
@@ -34,6 +36,7 @@ __all__ = [
     "__version__",
     "cfunc_predict",
     "explain",
+    "fit",
     "from_onnx",
     "from_sklearn",
     "from_state_dict",

@@ -14,8 +14,9 @@ import numpy as np
 from fastnet.arguments import KERNEL_DTYPES
 from fastnet.kernels.lock import lock
 
-_SOFTMAX_CLASSES, _SOFTMAX_DENSE, _SIGMOID_DENSE, _SQUARED = range(4)
-_SGD, _MOMENTUM, _ADAM = range(3)
+#: numbers of losses and of optimisers, as the kernels have them
+SOFTMAX_CLASSES, SOFTMAX_DENSE, SIGMOID_DENSE, SQUARED = range(4)
+SGD, MOMENTUM, ADAM = range(3)
 _NONE: list[Any] = []
 
 _compiled: dict[np.dtype[Any], Any] = {}
@@ -24,18 +25,23 @@ _compiled: dict[np.dtype[Any], Any] = {}
 class _Points:
     """The entry points for one dtype, with their table."""
 
-    __slots__ = ("activation", "affine", "entries", "loss", "table", "update")
+    __slots__ = ("activation", "affine", "loss", "table", "update")
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        with lock:  # around the import, too: a fork meanwhile would leave the child half of it
-            from fastnet.kernels.training_entry import training_entries
+        found = entries(dtype)
+        self.table = found.table
+        self.affine = found.affine_backward
+        self.activation = found.activation_backward
+        self.loss = found.loss
+        self.update = found.update
 
-            self.entries = training_entries(dtype)
-            self.table = self.entries.table
-            self.affine = self.entries.affine_backward
-            self.activation = self.entries.activation_backward
-            self.loss = self.entries.loss
-            self.update = self.entries.update
+
+def entries(dtype: np.dtype[Any]) -> Any:
+    """The compiled entry points for float32 or float64, each compiled or loaded when it is asked for."""
+    with lock:  # around the import, too: a fork meanwhile would leave the child half of it
+        from fastnet.kernels.training_entry import training_entries
+
+        return training_entries(dtype)
 
 
 def points(dtype: Any) -> Any:
@@ -119,13 +125,13 @@ def softmax_cross_entropy(x: Any, t: Any, y: Any, dz: Any) -> float:
         If dtypes, shapes or layouts do not fit, or a class is out of range.
     """
     known = _compiled.get(x.dtype) or points(x.dtype)
-    return known.loss(_SOFTMAX_CLASSES, x, t, y, dz, known.table)  # type: ignore[no-any-return]
+    return known.loss(SOFTMAX_CLASSES, x, t, y, dz, known.table)  # type: ignore[no-any-return]
 
 
 def softmax_cross_entropy_dense(x: Any, t: Any, y: Any, dz: Any) -> float:
     """The same for rows of probabilities (or one-hot rows) t, of x's shape and dtype."""
     known = _compiled.get(x.dtype) or points(x.dtype)
-    return known.loss(_SOFTMAX_DENSE, x, t, y, dz, known.table)  # type: ignore[no-any-return]
+    return known.loss(SOFTMAX_DENSE, x, t, y, dz, known.table)  # type: ignore[no-any-return]
 
 
 def sigmoid_cross_entropy(x: Any, t: Any, y: Any, dz: Any) -> float:
@@ -134,27 +140,27 @@ def sigmoid_cross_entropy(x: Any, t: Any, y: Any, dz: Any) -> float:
     t is of x's shape and dtype; y receives the sigmoids, dz (or None) the gradient.
     """
     known = _compiled.get(x.dtype) or points(x.dtype)
-    return known.loss(_SIGMOID_DENSE, x, t, y, dz, known.table)  # type: ignore[no-any-return]
+    return known.loss(SIGMOID_DENSE, x, t, y, dz, known.table)  # type: ignore[no-any-return]
 
 
 def squared_error(x: Any, t: Any, dz: Any) -> float:
     """The mean of (x - t)^2 over all elements; dz (or None) receives the gradient. All of one shape."""
     known = _compiled.get(x.dtype) or points(x.dtype)
-    return known.loss(_SQUARED, x, t, x, dz, known.table)  # type: ignore[no-any-return]
+    return known.loss(SQUARED, x, t, x, dz, known.table)  # type: ignore[no-any-return]
 
 
 def sgd_all(params: list[Any], grads: list[Any], lr: float) -> None:
     """`sgd` for lists of arrays, in one call."""
     if params:
         known = _compiled.get(params[0].dtype) or points(params[0].dtype)
-        known.update(_SGD, params, grads, _NONE, _NONE, lr, 0.0, 0.0, 0.0, known.table)
+        known.update(SGD, params, grads, _NONE, _NONE, lr, 0.0, 0.0, 0.0, known.table)
 
 
 def momentum_all(params: list[Any], grads: list[Any], v: list[Any], lr: float, mu: float) -> None:
     """`momentum` for lists of arrays, in one call."""
     if params:
         known = _compiled.get(params[0].dtype) or points(params[0].dtype)
-        known.update(_MOMENTUM, params, grads, _NONE, v, lr, mu, 0.0, 0.0, known.table)
+        known.update(MOMENTUM, params, grads, _NONE, v, lr, mu, 0.0, 0.0, known.table)
 
 
 def adam_all(
@@ -171,7 +177,7 @@ def adam_all(
     """`adam` for lists of arrays, in one call."""
     if params:
         known = _compiled.get(params[0].dtype) or points(params[0].dtype)
-        known.update(_ADAM, params, grads, m, v, *adam_numbers(lr, beta1, beta2, eps, iteration), known.table)
+        known.update(ADAM, params, grads, m, v, *adam_numbers(lr, beta1, beta2, eps, iteration), known.table)
 
 
 def adam_numbers(

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-from numba import types
+import numpy as np
 
 from fastnet.kernels.checks import T_TABLE_BYTES
-from fastnet.kernels.elements import load_number
+from fastnet.kernels.elements import load_number, store_number
 from fastnet.kernels.gradients import (
     affine_gradients,
     affine_scratch,
@@ -23,26 +23,28 @@ from fastnet.kernels.gradients import (
     update_elements,
     zeros_bytes,
 )
+from fastnet.kernels.headers import address_of, data, zero_of
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
 from fastnet.kernels.primitives import allocate, free, load_int64, size_of, store_int64
 from fastnet.kernels.product import activate_elements, product, product_scratch
 from fastnet.kernels.softmax import softmax_rows
-from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, LAYER_BYTES, SOFTMAX, W
-from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
+from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, LAYER_BYTES, SOFTMAX, W
+from fastnet.kernels.target import CACHE_LINE
 
-#: of an epoch: rows and targets, contiguous; the order of rows, or 0; numbers of rows and of those of a batch;
-#: layers; loss and optimiser; numbers of the optimiser's steps and the bytes from one step's to the next's;
-#: where the losses of batches go
+#: of an epoch: rows and targets, contiguous; the order of rows, or 0; numbers of rows, and of those of a
+#: batch; layers; loss and optimiser; numbers of the optimiser's steps and the bytes from one step's to the next's;
+#: steps done so far; losses of the batches times their rows, added up (float64), and the last of the losses
 (
-    E_X, E_T, E_ORDER, E_ROWS, E_BATCH, E_DEPTH, E_LOSS, E_OPTIMIZER, E_NUMBERS, E_NUMBERS_STEP, E_LOSSES,
-) = range(T_TABLE_BYTES, T_TABLE_BYTES + 88, 8)  # fmt: skip
+    E_X, E_T, E_ORDER, E_ROWS, E_BATCH, E_DEPTH, E_LOSS, E_OPTIMIZER, E_NUMBERS, E_NUMBERS_STEP, E_STEPS,
+    E_TOTAL, E_LAST,
+) = range(T_TABLE_BYTES, T_TABLE_BYTES + 104, 8)  # fmt: skip
 #: of buffers, filled in here: rows and targets of a batch, probabilities, two gradients, zeros, scratch
-_E_XB, _E_TB, _E_Y, _E_D, _E_OTHER_D, _E_ZEROS, _E_SCRATCH = range(E_LOSSES + 8, E_LOSSES + 64, 8)
-E_LAYERS = E_LOSSES + 64
-#: of a layer, besides those of ``table.py``: gradients, two states of the optimiser for each, the output. W is
-#: 0 where there is nothing but an activation.
+_E_XB, _E_TB, _E_Y, _E_D, _E_OTHER_D, _E_ZEROS, _E_SCRATCH = range(E_LAST + 8, E_LAST + 64, 8)
+E_LAYERS = E_LAST + 64
+#: of a layer, besides those of ``table.py``: gradients, two states of the optimiser for each, the output. W
+#: is 0 where there is nothing but an activation.
 L_DW, L_DB, L_MW, L_MB, L_VW, L_VB, L_OUT, E_LAYER_BYTES = range(LAYER_BYTES, LAYER_BYTES + 64, 8)
 
 
@@ -59,7 +61,7 @@ def _lay_out(zero, table, batch, start):
     first = table + E_LAYERS
     depth = load_int64(table + E_DEPTH)
     width = load_int64(first + FAN_IN)
-    scratch, at = 0, start
+    scratch, at = 0, start + CACHE_LINE  # before the rows of a batch lies its loss
     store_int64(table + _E_XB, at)
     at += _rounded(batch * width * size)
     for i in range(depth):
@@ -98,8 +100,8 @@ def _gather(zero, source, row_bytes, order, first, rows, target):
         return source + first * row_bytes
     size = size_of(zero)
     for i in range(rows):
-        at = load_int64(order + 8 * (first + i))
-        copy_rows(zero, source + at * row_bytes, 0, size, 1, row_bytes // size, target + i * row_bytes, 0, size)
+        row = source + load_int64(order + 8 * (first + i)) * row_bytes
+        copy_rows(zero, row, 0, size, 1, row_bytes // size, target + i * row_bytes, 0, size)
     return target
 
 
@@ -191,17 +193,31 @@ def run_batches(zero, table, begin, end):
         x = _gather(zero, load_int64(table + E_X), x_row, order, first, here, load_int64(table + _E_XB))
         t = _gather(zero, load_int64(table + E_T), t_row, order, first, here, load_int64(table + _E_TB))
         scores = _forward(zero, table, x, here)
-        result = load_int64(table + E_LOSSES) + done * size
+        result = load_int64(table + _E_XB) - CACHE_LINE
         loss_of_rows(
             zero, table, kind, scores, t, load_int64(table + _E_Y), load_int64(table + _E_D), here, classes,
             load_int64(table + _E_SCRATCH), result,
         )  # fmt: skip
-        loss = load_number(zero, result)
-        if not loss - loss == 0:
+        loss = np.float64(load_number(zero, result))
+        store_number(loss, table + E_LAST)
+        if loss - loss != 0:  # infinite or NaN
             break
         _backward(zero, table, x, here)
         numbers = load_int64(table + E_NUMBERS) + done * load_int64(table + E_NUMBERS_STEP)
         _update(zero, table, numbers)
+        store_number(load_number(loss, table + E_TOTAL) + loss * here, table + E_TOTAL)
         done += 1
+        store_int64(table + E_STEPS, load_int64(table + E_STEPS) + 1)
     free(taken)
     return done
+
+
+def make_run_epoch(digest: str, cache: bool) -> Any:
+    """The compiled function that Python calls: (int64 table, first batch, batch to stop before)."""
+
+    @numba.njit(nogil=True, cache=cache, **OPTIONS)
+    def run_epoch(table_ref, begin, end):
+        digest  # noqa: B018
+        return run_batches(zero_of(table_ref), data(address_of(table_ref)), begin, end)
+
+    return run_epoch

@@ -27,6 +27,7 @@ from fastnet.kernels.checks import (
 )
 from fastnet.kernels.elements import load_number, store_number
 from fastnet.kernels.entry import entries
+from fastnet.kernels.epoch import make_run_epoch
 from fastnet.kernels.gradients import (
     TRAIN_STEPS,
     affine_gradients,
@@ -211,7 +212,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 zero, table, optimizer, elements_of(p), data(p), data(list_item(grads, i)), m, v, numbers
             )
 
-    return affine_backward, activation_backward, loss, update
+    return affine_backward, activation_backward, loss, update, make_run_epoch(digest, cache)
 
 
 class TrainingEntries:
@@ -260,6 +261,11 @@ class TrainingEntries:
     def update(self) -> Any:
         """(optimizer, params, grads, means, squares, four numbers, table): lists of arrays."""
         return self._point(3, (types.int64, *(self._ref,) * 4, *(types.float64,) * 4, self._ref))
+
+    @cached_property
+    def run_epoch(self) -> Any:
+        """(table of ``epoch.py``, first batch, batch to stop before) -> the batch it stopped before."""
+        return self._point(4, (self._ref, types.int64, types.int64))
 
     @property
     def _ref(self) -> ObjectRef:
