@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import reference
-from fastnet import standin as backprop
+from fastnet import backprop, reference
 from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, plain_array
 from fastnet.fused import TWINS, named
 from fastnet.kernels.table import SOFTMAX
@@ -52,9 +51,8 @@ def affine(params: list[Any], grads: list[Any], x: Any, dout: Any) -> Any:
         Of x's shape.
     """
     try:
-        (W, b), (dW, db) = params, grads
-        # the others are checked by the compiled call; gradients with a base may lie in one of them
-        if b.shape == db.shape and dW.base is db.base is None and dW is not W:
+        (W, _), (dW, db) = params, grads
+        if dW.base is db.base is None and dW is not W:  # else they may lie in one of the others
             dx = np.empty(x.shape, x.dtype)
             backprop.affine_backward(dout, x, W, dx, dW, db)
             return dx
@@ -124,7 +122,7 @@ def _affine_by_reference(params: list[Any], grads: list[Any], x: Any, dout: Any)
     return dx
 
 
-def activation(code: int, y: Any, dout: Any) -> Any:
+def activation(code: int, y: Any, dout: Any, into: Any = None) -> Any:
     """Gradient of the input of an activation that gave y.
 
     Parameters
@@ -135,6 +133,8 @@ def activation(code: int, y: Any, dout: Any) -> Any:
         What `forward` returned.
     dout : array_like
         Gradient of y, of its shape.
+    into : ndarray, optional
+        What may be overwritten with the result: `dout` itself, if nobody else has it.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def activation(code: int, y: Any, dout: Any) -> Any:
         Of y's shape.
     """
     try:
-        dz = np.empty(y.shape, y.dtype)
+        dz = np.empty(y.shape, y.dtype) if into is None else into
         backprop.activation_backward(code, dout, y, dz)
         return dz
     except (AttributeError, TypeError, ValueError):

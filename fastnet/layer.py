@@ -38,12 +38,12 @@ class Layer(Holder):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name in ("forward", "__class__"):
+        if name in ("forward", "backward", "__class__"):
             Shortcut.forget_all()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if name == "forward":
+        if name in ("forward", "backward"):
             Shortcut.forget_all()
 
     def __getstate__(self) -> tuple[list[Any], dict[str, Any]]:

@@ -247,9 +247,9 @@ class Affine(Layer):
             If `dout` has another shape than the result of `forward`; if an array of `grads` is read-only or
             has another shape than its parameter. No gradient has been written to then.
         """
-        x = self._remembered()
-        if self._activation:
-            x, y = x
+        x = self._memory[0]
+        if x is None or self._activation:
+            x, y = self._remembered()
             dout = gradients.activation(self._activation, y, dout)
         return gradients.affine(self.params, self.grads, x, dout)
 

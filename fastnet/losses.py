@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import reference
-from fastnet import standin as backprop
+from fastnet import backprop, reference
 from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, plain_array
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +28,8 @@ class Loss:
     def __init__(self) -> None:
         self.params: list[Any] = []
         self.grads: list[Any] = []
-        self._memory: Any = None  # the twin, or the gradient
+        self._buffers: list[Any] = [None, None]  # for the compiled call: outputs of x's shape, the gradient
+        self._memory: Any = None  # the gradient, or the twin that has it
 
     def forward(self, x: Any, t: Any) -> Any:
         """The loss.
@@ -56,15 +56,13 @@ class Loss:
         """
         self._memory = None
         try:
-            dz = np.empty(x.shape, x.dtype)
-            loss = self._compiled(x, self._target(x, t), dz)
-        except (AttributeError, TypeError, ValueError):
-            loss = np.nan  # refused
+            loss = self._compiled(x, t)
+        except (AttributeError, TypeError, ValueError):  # refused, perhaps for the shape of the buffers alone
+            loss = self._convert(x, t)
         if loss != loss:
-            loss, dz = self._convert(x, t)
-            if loss != loss:
-                raise ValueError(_why(x, t))
-        self._memory = dz
+            raise ValueError(_why(x, t))
+        if self._memory is None:
+            self._memory = self._buffers[1]
         return loss
 
     def backward(self, dout: Any = 1) -> Any:
@@ -91,31 +89,31 @@ class Loss:
                 f"backward of {type(self).__name__} before forward: there is no loss to go back from"
             )
         if type(memory) is np.ndarray:
-            return (
-                memory * np.asarray(dout, memory.dtype)
-                if type(dout) is not int or dout != 1
-                else memory.copy()
-            )
+            return memory.copy() if type(dout) is int and dout == 1 else memory * self._scale(dout)
         with np.errstate(all="ignore"):
             return memory.backward(dout)
 
-    def _convert(self, x: Any, t: Any) -> tuple[Any, Any]:
-        """The way for all x that are not rows of float32 or float64 side by side."""
-        array = plain_array(x)
-        shape = np.shape(x)
+    def _scale(self, dout: Any) -> Any:
+        if np.ndim(dout) != 0:
+            raise ValueError(f"dout must be a number, as the loss is, not of shape {np.shape(dout)}")
+        return np.asarray(dout, self._memory.dtype)
+
+    def _convert(self, x: Any, t: Any) -> Any:
+        """The way for what the compiled call refuses."""
+        array, shape = plain_array(x), np.shape(x)
         if len(shape) != 2 or not shape[0]:
             raise ValueError(f"x must be of shape (batch, outputs), with at least one row, not {shape}")
-        dtype = (
-            None if array is None else KERNEL_DTYPES.get(np.result_type(array.dtype, 1.0).newbyteorder("="))
-        )
+        dtype = None if array is None else KERNEL_DTYPES.get(np.multiply(array[:0], 1.0).dtype)
         if array is None or dtype is None:
             twin = self._twin()
-            t = self._target(np.asarray(x), t)
             with np.errstate(all="ignore"):
-                return twin.forward(x, t), twin
+                loss = twin.forward(x, self._target(np.asarray(x), t))
+            self._memory = twin
+            return loss
         ready = np.require(as_kernel_array(array, dtype), requirements=["C", "A"])
-        dz = np.empty(ready.shape, dtype)
-        return self._compiled(ready, self._target(ready, t), dz), dz
+        target = self._target(ready, t)
+        self._buffers = [np.empty(shape, dtype), np.empty(shape, dtype)]
+        return self._compiled(ready, target)
 
     def _target(self, x: Array, t: Any) -> Any:
         """t in the form that `_compiled` takes, or ValueError."""
@@ -126,11 +124,16 @@ class Loss:
             raise ValueError(f"t has shape {array.shape}, but x has shape {x.shape}")
         return _numbers(array, x.dtype)
 
-    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
+    def _compiled(self, x: Array, t: Array) -> float:
+        """The loss, and the gradient in the second buffer; refused if anything does not fit."""
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_memory": None}
+        return {**vars(self), "_buffers": [None, None], "_memory": None}
+
+
+def _cast(t: Array, dtype: np.dtype[Any]) -> Array:
+    return t if t.dtype is dtype else t.astype(dtype, casting="same_kind")
 
 
 def _numbers(t: Array, dtype: np.dtype[Any]) -> Array:
@@ -191,11 +194,13 @@ class SoftmaxWithLoss(Loss):
             )
         return np.require(array.astype(np.int64), requirements=["C", "A"])
 
-    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
-        y = np.empty(x.shape, x.dtype)
+    def _compiled(self, x: Array, t: Array) -> float:
+        y, dz = self._buffers
         if t.ndim == 1:
+            if t.dtype is not INT64:
+                t = t.astype(INT64, casting="same_kind")
             return backprop.softmax_cross_entropy(x, t, y, dz)
-        return backprop.softmax_cross_entropy_dense(x, t, y, dz)
+        return backprop.softmax_cross_entropy_dense(x, _cast(t, x.dtype), y, dz)
 
 
 class SigmoidWithLoss(Loss):
@@ -227,8 +232,8 @@ class SigmoidWithLoss(Loss):
             x, array.reshape(x.shape) if array.shape == x.shape[:1] and x.shape[1] == 1 else array
         )
 
-    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
-        return backprop.sigmoid_cross_entropy(x, t, np.empty(x.shape, x.dtype), dz)
+    def _compiled(self, x: Array, t: Array) -> float:
+        return backprop.sigmoid_cross_entropy(x, _cast(t, x.dtype), *self._buffers)
 
 
 class MeanSquaredError(Loss):
@@ -260,5 +265,5 @@ class MeanSquaredError(Loss):
             x, array.reshape(x.shape) if array.shape == x.shape[:1] and x.shape[1] == 1 else array
         )
 
-    def _compiled(self, x: Array, t: Array, dz: Array) -> float:
-        return backprop.squared_error(x, t, dz)
+    def _compiled(self, x: Array, t: Array) -> float:
+        return backprop.squared_error(x, _cast(t, x.dtype), self._buffers[1])

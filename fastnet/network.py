@@ -11,7 +11,7 @@ import numpy as np
 from fastnet import fused, reference
 from fastnet.arguments import check_out
 from fastnet.layers import ACTIVATIONS, Affine, Sigmoid
-from fastnet.losses import SoftmaxWithLoss
+from fastnet.losses import Loss, SoftmaxWithLoss
 from fastnet.shortcut import Shortcut, shortcut
 from fastnet.steps import Steps, fused_steps, is_own
 
@@ -170,10 +170,9 @@ class Sequential:
         for layer in self._steps.without_backward:
             raise TypeError(f"{type(layer).__name__} has no method backward")
         if self._awaits == "loss":
-            dout = self.loss_layer.backward(dout)
-        for layer in reversed(self.layers):
-            dout = layer.backward(dout)
-        return dout
+            loss = self.loss_layer
+            return self._steps.backward(loss.backward(dout), type(loss).backward is Loss.backward)
+        return self._steps.backward(dout, False)
 
     def _layers_forward(self, x: Any) -> Any:
         """Through all layers, each remembering what its `backward` needs."""

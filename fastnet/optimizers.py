@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import reference
-from fastnet import standin as backprop
+from fastnet import backprop, reference
 
 
 class Optimizer:

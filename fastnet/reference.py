@@ -16,7 +16,10 @@ import numpy as np
 
 def zeros_like(params: list[Any]) -> list[Any]:
     """An array of zeros for each parameter, of its shape and dtype (float64 for whole numbers)."""
-    return [np.zeros(np.shape(p), np.multiply(np.zeros((), np.asarray(p).dtype), 1.0).dtype) for p in params]
+    dtypes = [np.asarray(p).dtype for p in params]
+    return [
+        np.zeros(np.shape(p), d if d.kind in "fcO" else float) for p, d in zip(params, dtypes, strict=True)
+    ]
 
 
 def softmax(x: Any) -> Any:

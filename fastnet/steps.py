@@ -1,18 +1,18 @@
-"""Which layers fuse, and the forward pass that remembers: an affine layer and its activation are one step."""
+"""Which layers fuse; forward and backward in training, an affine layer with its activation as a step."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastnet import fused
+from fastnet import fused, gradients
 from fastnet.kernels.table import IDENTITY, SIGMOID
 from fastnet.layers import ACTIVATIONS, Affine, AffineSigmoid
 from fastnet.shortcut import Shortcut, shortcut
 
 
 def is_own(layer: Any, *classes: type) -> bool:
-    """Whether this is one of our layers with our own `forward`, not a subclass's or a user's."""
-    return type(layer) in classes and "forward" not in vars(layer)
+    """Whether this is one of our layers with our own methods, not a subclass's or a user's."""
+    return type(layer) in classes and not {"forward", "backward"} & vars(layer).keys()
 
 
 def fused_steps(layers: list[Any]) -> list[tuple[Any, int]]:
@@ -72,6 +72,23 @@ class Step:
             first._memory[0] = (x, y) if self._activation else x
         return y
 
+    def backward(self, dout: Any, may_overwrite: bool) -> Any:
+        """As the layers do it, if their methods are ours; `dout` may be overwritten if nobody else has it."""
+        if self._shortcut is None or not self._shortcut.seen:
+            for layer in reversed(self._layers):
+                dout = layer.backward(dout)
+            return dout
+        affine, last = self._affine, self._layers[-1]
+        x = affine._memory[0]
+        if affine is not last:
+            dout = gradients.activation(
+                self._activation, last._memory[0], dout, dout if may_overwrite else None
+            )
+        elif self._activation:
+            x, y = x
+            dout = gradients.activation(self._activation, y, dout, dout if may_overwrite else None)
+        return gradients.affine(affine.params, affine.grads, x, dout)
+
 
 class Steps:
     """All layers of a network: those that fuse as steps, others as they are.
@@ -107,3 +124,13 @@ class Steps:
         for step in self._steps:
             x = step.forward(x)
         return x
+
+    def backward(self, dout: Any, may_overwrite: bool) -> Any:
+        for step in reversed(self._steps):
+            if type(step) is Step:
+                dout = step.backward(dout, may_overwrite)
+                may_overwrite = True
+            else:
+                dout = step.backward(dout)
+                may_overwrite = False
+        return dout
