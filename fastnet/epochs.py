@@ -159,9 +159,12 @@ class Epochs:
         self._params = [p for layer in layers for p in layer.params]
         self._means, self._squares = _states(optimizer, self._params)
         self._work = [_contiguous(p) for p in self._params]
+        self._copied = [(p, work) for p, work in zip(self._params, self._work, strict=True) if work is not p]
         entries = backprop.entries(x.dtype)
         self._run = entries.run_epoch
         self._order = np.empty(len(x), np.int64)
+        self._order_address = _address(self._order)
+        self._numbers = np.zeros((self.batches if type(optimizer) is optimizers.Adam else 1, 4), x.dtype)
         self._table = self._new_table(entries.table, loss_layer)
         self._first_step = getattr(optimizer, "iter", 0)
         work = sum(self._batch * (3 * n.fan_in * n.fan_out + _ELEMENT * n.fan_out) + _LAYER for n in layers)
@@ -175,6 +178,8 @@ class Epochs:
         fields = {
             epoch.E_X: _address(self._x), epoch.E_T: _address(self._t),
             epoch.E_ROWS: len(self._x), epoch.E_BATCH: self._batch, epoch.E_DEPTH: len(self._layers),
+            epoch.E_NUMBERS: _address(self._numbers),
+            epoch.E_NUMBERS_STEP: self._numbers.strides[0] if len(self._numbers) > 1 else 0,
             epoch.E_LOSS: loss_kind(loss_layer, self._t),
             epoch.E_OPTIMIZER: _OPTIMIZERS[type(self._optimizer)],
         }  # fmt: skip
@@ -193,15 +198,14 @@ class Epochs:
         for where, value in fields.items():
             table[where // 8] = value
         floats = table.view(np.float64)
-        self._steps, self._numbers = table[epoch.E_STEPS // 8 :], table[epoch.E_NUMBERS // 8 :]
+        self._steps = table[epoch.E_STEPS // 8 :]
         self._losses, self._order_field = floats[epoch.E_TOTAL // 8 :], table[epoch.E_ORDER // 8 :]
         return table
 
     def _settle(self) -> None:
         """Bring parameters and optimiser up to date."""
-        for p, work in zip(self._params, self._work, strict=True):
-            if work is not p:
-                p[...] = work.reshape(p.shape)
+        for p, work in self._copied:
+            p[...] = work.reshape(p.shape)
         if type(self._optimizer) is optimizers.Adam:
             self._optimizer.iter = self._first_step + int(self._steps[0])
 
@@ -217,9 +221,8 @@ class Epochs:
             self._order_field[0] = 0
         else:
             self._order[...] = order
-            self._order_field[0] = _address(self._order)
-        numbers = self._step_numbers()
-        self._numbers[0], self._numbers[1] = _address(numbers), numbers.strides[0] if len(numbers) > 1 else 0
+            self._order_field[0] = self._order_address
+        self._set_numbers()
         self._losses[0] = 0.0
         done = 0
         try:
@@ -239,16 +242,18 @@ class Epochs:
             self._settle()
         return float(self._losses[0]) / len(self._x)
 
-    def _step_numbers(self) -> Array:
+    def _set_numbers(self) -> None:
         """What the steps of an epoch multiply with: a row for each, or one for all."""
-        optimizer, dtype = self._optimizer, self._x.dtype
+        optimizer = self._optimizer
         if type(optimizer) is optimizers.SGD:
-            return np.array([[optimizer.lr, 0, 0, 0]], dtype)
-        if type(optimizer) is optimizers.Momentum:
-            return np.array([[optimizer.lr, optimizer.momentum, 0, 0]], dtype)
-        rates = (optimizer.lr, optimizer.beta1, optimizer.beta2, optimizer.eps)
-        first = optimizer.iter + 1
-        return np.array([backprop.adam_numbers(*rates, first + i) for i in range(self.batches)], dtype)
+            self._numbers[0, 0] = optimizer.lr
+        elif type(optimizer) is optimizers.Momentum:
+            self._numbers[0, :2] = optimizer.lr, optimizer.momentum
+        else:
+            rates = (optimizer.lr, optimizer.beta1, optimizer.beta2, optimizer.eps)
+            first = optimizer.iter + 1
+            for i in range(self.batches):
+                self._numbers[i] = backprop.adam_numbers(*rates, first + i)
 
 
 def _address(array: Array | None) -> int:

@@ -1,8 +1,8 @@
 """Contiguous rows of one affine layer, or of any product of the kind: C = activation(bias + A W).
 
 Training is made of these. With W the weights it is a layer; with the weights' strides swapped, the gradient
-of the layer's input; with A an input whose strides are swapped and W the gradient of the output, that of the
-weights; with ones for A, that of the biases. All sums run in the canonical order of ``layer.py``.
+of the layer's input; with A an input whose strides are swapped and W the gradient of the output, that of
+the weights. All sums run in the canonical order of ``layer.py``.
 """
 
 from __future__ import annotations
