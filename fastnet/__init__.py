@@ -14,7 +14,7 @@ from fastnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss
 from fastnet.network import Sequential, TwoLayerNet
 from fastnet.optimizers import SGD, Adam, Momentum
 from fastnet.threads import get_num_threads, set_num_threads
-from fastnet.training import History, fit
+from fastnet.training import fit
 from fastnet.warmup import warmup
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Adam",
     "Affine",
     "AffineSigmoid",
-    "History",
     "MeanSquaredError",
     "Momentum",
     "ReLU",

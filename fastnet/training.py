@@ -203,6 +203,9 @@ def _rows(
     rows = np.ascontiguousarray(array, dtype).view(np.ndarray)
     scores = np.broadcast_to(np.zeros((), dtype), (len(rows), fan_out))
     targets = loss_layer._target(scores, t)
+    if targets.dtype.kind == "i" and not 0 <= targets.min() <= targets.max() < fan_out:
+        wrong = np.flatnonzero((targets < 0) | (targets >= fan_out))[0]
+        raise ValueError(f"{name}t[{wrong}] is {targets[wrong]}, but the network has {fan_out} classes")
     for which, numbers in (("x", rows), ("t", targets)):
         if numbers.dtype.kind == "f" and not _all_finite(numbers):
             raise ValueError(f"{name}{which} of shape {numbers.shape} has NaN or infinite elements")
