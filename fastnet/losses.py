@@ -133,7 +133,7 @@ class Loss:
 
 
 def _cast(t: Array, dtype: np.dtype[Any]) -> Array:
-    return t if t.dtype is dtype else t.astype(dtype, casting="same_kind")
+    return t if t.dtype is dtype else t.astype(dtype, "C", "same_kind")
 
 
 def _numbers(t: Array, dtype: np.dtype[Any]) -> Array:
@@ -200,7 +200,10 @@ class SoftmaxWithLoss(Loss):
             if t.dtype is not INT64:
                 t = t.astype(INT64, casting="same_kind")
             return backprop.softmax_cross_entropy(x, t, y, dz)
-        return backprop.softmax_cross_entropy_dense(x, _cast(t, x.dtype), y, dz)
+        dtype = x.dtype
+        if t.dtype is not dtype:
+            t = t.astype(dtype, "C", "same_kind")
+        return backprop.softmax_cross_entropy_dense(x, t, y, dz)
 
 
 class SigmoidWithLoss(Loss):
