@@ -111,7 +111,7 @@ class Loss:
                 loss = twin.forward(x, self._target(np.asarray(x), t))
             self._memory = twin
             return loss
-        ready = np.require(as_kernel_array(array, dtype), requirements=["C", "A"])
+        ready = np.require(as_kernel_array(array, dtype), requirements=["C", "A", "W"])
         target = self._target(ready, t)
         self._buffers = [np.empty(shape, dtype), np.empty(shape, dtype)]
         return self._compiled(ready, target)
