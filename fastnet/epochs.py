@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnet import backprop, losses, optimizers, reference
 from fastnet.arguments import KERNEL_DTYPES
-from fastnet.kernels.table import IDENTITY
+from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, W
 from fastnet.layers import ACTIVATIONS, Affine, AffineSigmoid
-from fastnet.network import Sequential, TwoLayerNet, is_own
+from fastnet.network import Sequential, TwoLayerNet
+from fastnet.steps import is_own
 
 Array = np.ndarray[Any, Any]
 
@@ -19,6 +20,13 @@ Array = np.ndarray[Any, Any]
 _CALL = 1 << 30
 #: what a layer and an activation of an element cost beside multiply-adds
 _LAYER, _ELEMENT = 20_000, 100
+
+
+_OPTIMIZERS = {
+    optimizers.SGD: backprop.SGD,
+    optimizers.Momentum: backprop.MOMENTUM,
+    optimizers.Adam: backprop.ADAM,
+}
 
 
 class Trained(NamedTuple):
@@ -66,20 +74,23 @@ def trained_layers(model: Any) -> tuple[list[Trained], np.dtype[Any]]:
             else:
                 found.append(Trained([], layer._activation, last.fan_out, last.fan_out, kind))
         elif is_own(layer, Affine, AffineSigmoid):
-            params = [
-                _parameter(f"{name} of layer {i}", p) for name, p in zip("Wb", layer.params, strict=True)
-            ]
-            W, b = params
-            if W.ndim != 2 or (found and W.shape[0] != found[-1].fan_out):
+            if len(layer.params) != 2:
+                raise ValueError(f"params of layer {i} must be [W, b], not {len(layer.params)} arrays")
+            weights, biases = (
+                _parameter(f"{n} of layer {i}", p) for n, p in zip("Wb", layer.params, strict=True)
+            )
+            if weights.ndim != 2 or (found and len(weights) != found[-1].fan_out):
                 before = f", after a layer of {found[-1].fan_out} outputs" if found else ""
-                raise ValueError(f"W of layer {i} has shape {W.shape}{before}")
-            if b.shape not in ((W.shape[1],), (1, W.shape[1])):
-                raise ValueError(f"b of layer {i} has shape {b.shape}, but W has shape {W.shape}")
-            if 0 in W.shape:
-                raise ValueError(f"W of layer {i} has shape {W.shape}: there is nothing to train")
+                raise ValueError(f"W of layer {i} has shape {weights.shape}{before}")
+            if biases.shape not in ((weights.shape[1],), (1, weights.shape[1])):
+                raise ValueError(f"b of layer {i} has shape {biases.shape}, but W has shape {weights.shape}")
+            if 0 in weights.shape:
+                raise ValueError(f"W of layer {i} has shape {weights.shape}: there is nothing to train")
             ends = "Sigmoid" if type(layer) is AffineSigmoid else kind
-            found.append(Trained(params, layer._activation, *W.shape, ends))
-            arrays += [(f"{name} of layer {i}", p) for name, p in zip("Wb", params, strict=True)]
+            found.append(
+                Trained([weights, biases], layer._activation, weights.shape[0], weights.shape[1], ends)
+            )
+            arrays += [(f"W of layer {i}", weights), (f"b of layer {i}", biases)]
         else:
             raise TypeError(f"layer {i} is {kind}, which fit cannot train: it has to be a layer of fastnet")
     if not arrays:
@@ -90,18 +101,19 @@ def trained_layers(model: Any) -> tuple[list[Trained], np.dtype[Any]]:
             raise TypeError(f"{name} has dtype {array.dtype}, but {arrays[0][0]} has {dtype}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} has NaN or infinite elements")
-        for other, before in arrays[:i]:
-            if np.may_share_memory(before, array) and np.shares_memory(before, array):
+        for other, earlier in arrays[:i]:
+            if np.may_share_memory(earlier, array) and np.shares_memory(earlier, array):
                 raise ValueError(f"{name} and {other} share memory")
     return found, dtype
 
 
-def _flat(model: Any) -> list[Any]:
-    return [
-        one
-        for layer in model.layers
-        for one in (_flat(layer) if type(layer) in (Sequential, TwoLayerNet) else [layer])
-    ]
+def _flat(model: Any) -> Iterator[Any]:
+    """The layers, those of networks among them in their place."""
+    for layer in model.layers:
+        if type(layer) in (Sequential, TwoLayerNet):
+            yield from _flat(layer)
+        else:
+            yield layer
 
 
 def _parameter(name: str, p: Any) -> Array:
@@ -122,7 +134,7 @@ def loss_kind(loss_layer: Any, t: Array) -> int:
 
 
 class Epochs:
-    """What compiled epochs need; leaving its block brings parameters and optimiser up to date.
+    """What compiled epochs need.
 
     Parameters
     ----------
@@ -147,9 +159,12 @@ class Epochs:
         self._params = [p for layer in layers for p in layer.params]
         self._means, self._squares = _states(optimizer, self._params)
         self._work = [_contiguous(p) for p in self._params]
+        self._copied = [(p, work) for p, work in zip(self._params, self._work, strict=True) if work is not p]
         entries = backprop.entries(x.dtype)
         self._run = entries.run_epoch
         self._order = np.empty(len(x), np.int64)
+        self._order_address = _address(self._order)
+        self._numbers = np.zeros((self.batches if type(optimizer) is optimizers.Adam else 1, 4), x.dtype)
         self._table = self._new_table(entries.table, loss_layer)
         self._first_step = getattr(optimizer, "iter", 0)
         work = sum(self._batch * (3 * n.fan_in * n.fan_out + _ELEMENT * n.fan_out) + _LAYER for n in layers)
@@ -160,24 +175,22 @@ class Epochs:
 
         table = np.zeros((epoch.E_LAYERS + len(self._layers) * epoch.E_LAYER_BYTES) // 8, np.int64)
         table[: len(base)] = base
-        kinds = {
-            optimizers.SGD: backprop.SGD,
-            optimizers.Momentum: backprop.MOMENTUM,
-            optimizers.Adam: backprop.ADAM,
-        }
         fields = {
             epoch.E_X: _address(self._x), epoch.E_T: _address(self._t),
             epoch.E_ROWS: len(self._x), epoch.E_BATCH: self._batch, epoch.E_DEPTH: len(self._layers),
-            epoch.E_LOSS: loss_kind(loss_layer, self._t), epoch.E_OPTIMIZER: kinds[type(self._optimizer)],
+            epoch.E_NUMBERS: _address(self._numbers),
+            epoch.E_NUMBERS_STEP: self._numbers.strides[0] if len(self._numbers) > 1 else 0,
+            epoch.E_LOSS: loss_kind(loss_layer, self._t),
+            epoch.E_OPTIMIZER: _OPTIMIZERS[type(self._optimizer)],
         }  # fmt: skip
         work, means, squares = (iter(arrays) for arrays in (self._work, self._means, self._squares))
         for i, layer in enumerate(self._layers):
             at = epoch.E_LAYERS + i * epoch.E_LAYER_BYTES
-            fields[at + epoch.FAN_IN], fields[at + epoch.FAN_OUT] = layer.fan_in, layer.fan_out
-            fields[at + epoch.ACTIVATION] = layer.activation
+            fields[at + FAN_IN], fields[at + FAN_OUT] = layer.fan_in, layer.fan_out
+            fields[at + ACTIVATION] = layer.activation
             if layer.params:
                 for w, b, arrays in (
-                    (epoch.W, epoch.BIAS, work),
+                    (W, BIAS, work),
                     (epoch.L_MW, epoch.L_MB, means),
                     (epoch.L_VW, epoch.L_VB, squares),
                 ):
@@ -185,20 +198,14 @@ class Epochs:
         for where, value in fields.items():
             table[where // 8] = value
         floats = table.view(np.float64)
-        self._steps, self._numbers = table[epoch.E_STEPS // 8 :], table[epoch.E_NUMBERS // 8 :]
+        self._steps = table[epoch.E_STEPS // 8 :]
         self._losses, self._order_field = floats[epoch.E_TOTAL // 8 :], table[epoch.E_ORDER // 8 :]
         return table
 
-    def __enter__(self) -> Epochs:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._settle()
-
     def _settle(self) -> None:
-        for p, work in zip(self._params, self._work, strict=True):
-            if work is not p:
-                p[...] = work.reshape(p.shape)
+        """Bring parameters and optimiser up to date."""
+        for p, work in self._copied:
+            p[...] = work.reshape(p.shape)
         if type(self._optimizer) is optimizers.Adam:
             self._optimizer.iter = self._first_step + int(self._steps[0])
 
@@ -214,9 +221,8 @@ class Epochs:
             self._order_field[0] = 0
         else:
             self._order[...] = order
-            self._order_field[0] = _address(self._order)
-        numbers = self._step_numbers()
-        self._numbers[0], self._numbers[1] = _address(numbers), numbers.strides[0] if len(numbers) > 1 else 0
+            self._order_field[0] = self._order_address
+        self._set_numbers()
         self._losses[0] = 0.0
         done = 0
         try:
@@ -228,24 +234,26 @@ class Epochs:
                 advance(reached - done)
                 if reached < end:
                     raise FloatingPointError(
-                        f"the loss is {self._losses[1]} in batch {reached} of this epoch, counted from 0: the "
-                        "parameters are as the batch before left them; a smaller learning rate may help"
+                        f"the loss is {self._losses[1]} in batch {reached} of the epoch, counted from 0; the "
+                        "parameters are as the batch before left them. A smaller learning rate may help"
                     )
                 done = reached
         finally:
             self._settle()
         return float(self._losses[0]) / len(self._x)
 
-    def _step_numbers(self) -> Array:
+    def _set_numbers(self) -> None:
         """What the steps of an epoch multiply with: a row for each, or one for all."""
-        optimizer, dtype = self._optimizer, self._x.dtype
+        optimizer = self._optimizer
         if type(optimizer) is optimizers.SGD:
-            return np.array([[optimizer.lr, 0, 0, 0]], dtype)
-        if type(optimizer) is optimizers.Momentum:
-            return np.array([[optimizer.lr, optimizer.momentum, 0, 0]], dtype)
-        rates = (optimizer.lr, optimizer.beta1, optimizer.beta2, optimizer.eps)
-        first = optimizer.iter + 1
-        return np.array([backprop.adam_numbers(*rates, first + i) for i in range(self.batches)], dtype)
+            self._numbers[0, 0] = optimizer.lr
+        elif type(optimizer) is optimizers.Momentum:
+            self._numbers[0, :2] = optimizer.lr, optimizer.momentum
+        else:
+            rates = (optimizer.lr, optimizer.beta1, optimizer.beta2, optimizer.eps)
+            first = optimizer.iter + 1
+            for i in range(self.batches):
+                self._numbers[i] = backprop.adam_numbers(*rates, first + i)
 
 
 def _address(array: Array | None) -> int:
@@ -265,16 +273,12 @@ def _states(optimizer: Any, params: list[Array]) -> tuple[list[Array], list[Arra
         if arrays is None:
             continue
         if len(arrays) != len(params):
-            raise ValueError(
-                f"the optimizer has {len(arrays)} arrays {name}, the network {len(params)} parameters"
-            )
+            raise ValueError(f"optimizer.{name} has {len(arrays)} arrays for {len(params)} parameters")
         for i, (p, array) in enumerate(zip(params, arrays, strict=True)):
             if not isinstance(array, np.ndarray) or array.shape != p.shape or array.dtype != p.dtype:
-                raise ValueError(
-                    f"{name}[{i}] of the optimizer does not fit a parameter of shape {p.shape} and {p.dtype}"
-                )
+                raise ValueError(f"optimizer.{name}[{i}] does not fit a parameter of {p.shape}, {p.dtype}")
             if not array.flags.c_contiguous or not array.flags.writeable:
-                raise ValueError(f"{name}[{i}] of the optimizer is read-only or not contiguous")
+                raise ValueError(f"optimizer.{name}[{i}] is read-only or not contiguous")
     for name, arrays in held.items():
         if arrays is None:
             held[name] = reference.zeros_like(params)

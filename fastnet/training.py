@@ -142,10 +142,8 @@ def fit(
     held_out = None if validation is None else _rows(*validation, layers, dtype, loss_layer, "validation ")
     generator = np.random.default_rng(seed)
     history = History()
-    with (
-        Epochs(layers, rows, targets, size, chosen, loss_layer) as run,
-        _progress(count * run.batches) as advance,
-    ):
+    run = Epochs(layers, rows, targets, size, chosen, loss_layer)
+    with _progress(count * run.batches) as advance:
         for _ in range(count):
             history.loss.append(run.epoch(generator.permutation(len(rows)) if shuffle else None, advance))
             if held_out is not None:
@@ -197,9 +195,7 @@ def _rows(
     array = np.asarray(x)
     fan_in, fan_out = layers[0].fan_in, layers[-1].fan_out
     if array.dtype.kind not in "biuf" or np.result_type(array.dtype, dtype) != dtype:
-        raise TypeError(
-            f"{name}x has dtype {array.dtype}, but the parameters have {dtype}: convert one of them"
-        )
+        raise TypeError(f"{name}x has dtype {array.dtype}, but the parameters have {dtype}: convert one")
     if array.ndim != 2 or array.shape[1] != fan_in:
         raise ValueError(f"{name}x must be of shape (rows, {fan_in}), not {array.shape}")
     if not len(array):
@@ -208,13 +204,13 @@ def _rows(
     scores = np.broadcast_to(np.zeros((), dtype), (len(rows), fan_out))
     targets = loss_layer._target(scores, t)
     for which, numbers in (("x", rows), ("t", targets)):
-        if (
-            numbers.dtype.kind == "f"
-            and numbers.size
-            and not np.isfinite([numbers.min(), numbers.max()]).all()
-        ):
+        if numbers.dtype.kind == "f" and not _all_finite(numbers):
             raise ValueError(f"{name}{which} of shape {numbers.shape} has NaN or infinite elements")
     return rows, targets
+
+
+def _all_finite(array: Array) -> bool:
+    return bool(np.isfinite([array.min(), array.max()]).all())
 
 
 def _validate(model: Any, x: Array, t: Array, loss_layer: Any, history: History) -> None:

@@ -27,14 +27,14 @@ from fastnet.kernels.headers import address_of, data, zero_of
 from fastnet.kernels.jit import OPTIONS, kernel
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
-from fastnet.kernels.primitives import allocate, free, load_int64, size_of, store_int64
+from fastnet.kernels.primitives import allocate, copy_element, free, load_int64, size_of, store_int64
 from fastnet.kernels.product import activate_elements, product, product_scratch
 from fastnet.kernels.softmax import softmax_rows
-from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, LAYER_BYTES, SOFTMAX, W
-from fastnet.kernels.target import CACHE_LINE
+from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, LAYER_BYTES, SOFTMAX, W
+from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
 
 #: of an epoch: rows and targets, contiguous; the order of rows, or 0; numbers of rows, and of those of a
-#: batch; layers; loss and optimiser; numbers of the optimiser's steps and the bytes from one step's to the next's;
+#: batch; layers; loss and optimiser; numbers of its steps, and the bytes from one's to the next's;
 #: steps done so far; losses of the batches times their rows, added up (float64), and the last of the losses
 (
     E_X, E_T, E_ORDER, E_ROWS, E_BATCH, E_DEPTH, E_LOSS, E_OPTIMIZER, E_NUMBERS, E_NUMBERS_STEP, E_STEPS,
@@ -99,9 +99,16 @@ def _gather(zero, source, row_bytes, order, first, rows, target):
     if order == 0:
         return source + first * row_bytes
     size = size_of(zero)
-    for i in range(rows):
-        row = source + load_int64(order + 8 * (first + i)) * row_bytes
-        copy_rows(zero, row, 0, size, 1, row_bytes // size, target + i * row_bytes, 0, size)
+    numbers = order + 8 * first
+    if row_bytes < VECTOR_BYTES:
+        for i in range(rows):
+            row, into = source + load_int64(numbers + 8 * i) * row_bytes, target + i * row_bytes
+            for at in range(0, row_bytes, size):
+                copy_element(zero, row + at, into + at)
+    else:
+        for i in range(rows):
+            row = source + load_int64(numbers + 8 * i) * row_bytes
+            copy_rows(zero, row, 0, size, 1, row_bytes // size, target + i * row_bytes, 0, size)
     return target
 
 
@@ -136,9 +143,9 @@ def _backward(zero, table, x, rows):
     for i in range(load_int64(table + E_DEPTH) - 1, -1, -1):
         layer = table + E_LAYERS + i * E_LAYER_BYTES
         fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
-        derive_rows(
-            zero, table, load_int64(layer + ACTIVATION), rows, fan_out, d, load_int64(layer + L_OUT), d
-        )  # fmt: skip
+        activation = load_int64(layer + ACTIVATION)
+        if activation != IDENTITY:
+            derive_rows(zero, table, activation, rows, fan_out, d, load_int64(layer + L_OUT), d)
         w = load_int64(layer + W)
         if w != 0:
             given = load_int64(layer - E_LAYER_BYTES + L_OUT) if i > 0 else x

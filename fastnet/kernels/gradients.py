@@ -7,6 +7,7 @@ from typing import Any
 import numba
 from numba import types
 
+from fastnet.kernels.column_sums import column_sums
 from fastnet.kernels.derivatives import derive
 from fastnet.kernels.elements import store_number
 from fastnet.kernels.jit import OPTIONS, kernel
@@ -20,7 +21,7 @@ from fastnet.kernels.updates import update
 
 #: where a table for training has the address of the other steps, and where it ends
 TRAIN_STEPS, TRAIN_BYTES = PRODUCT + 8, PRODUCT + 16
-_DERIVE, _UPDATE, _LOSS, _CLEAR = range(4)
+_DERIVE, _UPDATE, _LOSS, _CLEAR, _SUM = range(5)
 _INTEGERS = 11
 
 
@@ -38,6 +39,8 @@ def compile_train_steps(element: Any, digest: str, cache: bool) -> Any:
             store_number(loss(zero, table, a, b, c, d, e, f, g, h), i)
         elif which == _CLEAR:
             clear(zero, a, b)
+        elif which == _SUM:
+            column_sums(zero, a, b, c, d, e)
         return 0
 
     return train_step
@@ -72,24 +75,27 @@ def clear_elements(zero, table, count, target):
 
 
 @kernel
+def sum_rows(zero, table, rows, columns, source, source_row, target):
+    """`column_sums` of ``column_sums.py``."""
+    operands = (table, _SUM, rows, columns, source, source_row, target, 0, 0, 0, 0)
+    call(zero, load_int64(table + TRAIN_STEPS), operands)
+
+
+@kernel
 def affine_scratch(zero, rows, fan_in, fan_out):
     """Bytes of scratch for `affine_gradients`, without those for zeros."""
-    return max(
-        product_scratch(zero, fan_out, fan_in, rows),
-        max(product_scratch(zero, rows, fan_out, fan_in), product_scratch(zero, rows, fan_out, 1)),
-    )
+    return max(product_scratch(zero, fan_out, fan_in, rows), product_scratch(zero, rows, fan_out, fan_in))
 
 
 @kernel
 def zeros_bytes(zero, width):
-    """Bytes of a one and so many zeros: what `affine_gradients` starts its sums with."""
+    """Bytes of so many zeros, and a vector more: what `affine_gradients` starts its sums with."""
     return CACHE_LINE + (width * size_of(zero) // CACHE_LINE + 1) * CACHE_LINE
 
 
 @kernel
 def set_zeros(zero, table, width, zeros):
-    store_number(type(zero)(1), zeros)
-    clear_elements(zero, table, width, zeros + CACHE_LINE)
+    clear_elements(zero, table, width, zeros)
 
 
 @kernel
@@ -98,13 +104,11 @@ def affine_gradients(
 ):  # fmt: skip
     """dW = x^T dout, db = the sum of dout's rows and, unless dx is 0, dx = dout W^T; dout is contiguous."""
     size = size_of(zero)
-    row, nothing = fan_out * size, zeros + CACHE_LINE
-    product(
-        zero, table, x, x_k, x_row, fan_in, dout, row, size, nothing, rows, fan_out, IDENTITY, dw, scratch
-    )
-    product(zero, table, zeros, 0, 0, 1, dout, row, size, nothing, rows, fan_out, IDENTITY, db, scratch)
+    row = fan_out * size
+    product(zero, table, x, x_k, x_row, fan_in, dout, row, size, zeros, rows, fan_out, IDENTITY, dw, scratch)
+    sum_rows(zero, table, rows, fan_out, dout, row, db)
     if dx != 0:
         product(
-            zero, table, dout, row, size, rows, w, w_col, w_row, nothing, fan_out, fan_in, IDENTITY, dx,
+            zero, table, dout, row, size, rows, w, w_col, w_row, zeros, fan_out, fan_in, IDENTITY, dx,
             scratch,
         )  # fmt: skip

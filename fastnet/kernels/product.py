@@ -1,8 +1,8 @@
 """Contiguous rows of one affine layer, or of any product of the kind: C = activation(bias + A W).
 
 Training is made of these. With W the weights it is a layer; with the weights' strides swapped, the gradient
-of the layer's input; with A an input whose strides are swapped and W the gradient of the output, that of the
-weights; with ones for A, that of the biases. All sums run in the canonical order of ``layer.py``.
+of the layer's input; with A an input whose strides are swapped and W the gradient of the output, that of
+the weights. All sums run in the canonical order of ``layer.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
     call,
     clear_vector,
+    copy_vector,
     load_int64,
     size_of,
     stack_bytes,
@@ -93,7 +94,7 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
                 pieces, panels,
             )  # fmt: skip
             if not whole:
-                copy_rows(zero, wide, padded, size, here, fan_out, target, row, size)
+                _copy_together(zero, wide, padded, here, fan_out, target)
             if activation == SOFTMAX:
                 softmax_of_rows(zero, table, target, row, here, fan_out)
             elif activation != IDENTITY:
@@ -102,6 +103,23 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
         return 0
 
     return run_product
+
+
+@kernel
+def _copy_together(zero, source, source_row, rows, columns, target):
+    """Rows side by side, by whole vectors as long as what they write too much is written again."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    vecs = (columns + lanes - 1) // lanes
+    quick = max(rows - (vecs * lanes - 1) // columns, 0)
+    for i in range(quick):
+        for v in range(vecs):
+            at = v * VECTOR_BYTES
+            copy_vector(zero, source + i * source_row + at, target + i * columns * size + at)
+    copy_rows(
+        zero, source + quick * source_row, source_row, size, rows - quick, columns,
+        target + quick * columns * size, columns * size, size,
+    )  # fmt: skip
 
 
 @kernel

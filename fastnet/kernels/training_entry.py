@@ -215,6 +215,9 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     return affine_backward, activation_backward, loss, update, make_run_epoch(digest, cache)
 
 
+_KERNELS = (compile_product, compile_train_steps)
+
+
 class TrainingEntries:
     """Entry points of training for one element type. They check arrays, but not the types of numbers."""
 
@@ -228,9 +231,10 @@ class TrainingEntries:
         """The last argument of all of them: addresses of kernels and classes."""
         sweep, steps, *_ = entries(self.dtype).kernels
         element = numba.from_dtype(self.dtype)
-        own = tuple(
-            with_cache_if_possible(lambda cache, make=make: make(element, self._digest, cache))
-            for make in (compile_product, compile_train_steps)
+        own = with_cache_if_possible(
+            lambda cache: [
+                make(element, self._digest, cache) for make in (compile_product, compile_train_steps)
+            ]
         )
         self._kernels = own
         table = np.zeros(T_TABLE_BYTES // 8, np.int64)
