@@ -19,7 +19,8 @@ SOFTMAX_CLASSES, SOFTMAX_DENSE, SIGMOID_DENSE, SQUARED = range(4)
 SGD, MOMENTUM, ADAM = range(3)
 _NONE: list[Any] = []
 
-_compiled: dict[np.dtype[Any], Any] = {}
+#: entry points by dtype, those that are there; they check every array, and raise ValueError
+compiled: dict[np.dtype[Any], Any] = {}
 
 
 class _Points:
@@ -46,11 +47,11 @@ def entries(dtype: np.dtype[Any]) -> Any:
 
 def points(dtype: Any) -> Any:
     """The compiled entry points for float32 or float64."""
-    found = _compiled.get(dtype)
+    found = compiled.get(dtype)
     if found is None:
         if dtype not in KERNEL_DTYPES:
             raise ValueError(f"gradients are computed in float32 or float64, not {dtype}")
-        found = _compiled[KERNEL_DTYPES[dtype]] = _Points(KERNEL_DTYPES[dtype])
+        found = compiled[KERNEL_DTYPES[dtype]] = _Points(KERNEL_DTYPES[dtype])
     return found
 
 
@@ -75,7 +76,7 @@ def affine_backward(dout: Any, x: Any, W: Any, dx: Any, dW: Any, db: Any) -> Non
     ValueError
         If dtypes, shapes or layouts do not fit.
     """
-    known = _compiled.get(dout.dtype) or points(dout.dtype)
+    known = compiled.get(dout.dtype) or points(dout.dtype)
     known.affine(dout, x, W, dx, dW, db, known.table)
 
 
@@ -96,7 +97,7 @@ def activation_backward(activation: int, dout: Any, y: Any, dz: Any) -> None:
     ValueError
         If dtypes, shapes or layouts do not fit.
     """
-    known = _compiled.get(dout.dtype) or points(dout.dtype)
+    known = compiled.get(dout.dtype) or points(dout.dtype)
     known.activation(activation, dout, y, dz, known.table)
 
 
@@ -124,13 +125,13 @@ def softmax_cross_entropy(x: Any, t: Any, y: Any, dz: Any) -> float:
     ValueError
         If dtypes, shapes or layouts do not fit, or a class is out of range.
     """
-    known = _compiled.get(x.dtype) or points(x.dtype)
+    known = compiled.get(x.dtype) or points(x.dtype)
     return known.loss(SOFTMAX_CLASSES, x, t, y, dz, known.table)  # type: ignore[no-any-return]
 
 
 def softmax_cross_entropy_dense(x: Any, t: Any, y: Any, dz: Any) -> float:
     """The same for rows of probabilities (or one-hot rows) t, of x's shape and dtype."""
-    known = _compiled.get(x.dtype) or points(x.dtype)
+    known = compiled.get(x.dtype) or points(x.dtype)
     return known.loss(SOFTMAX_DENSE, x, t, y, dz, known.table)  # type: ignore[no-any-return]
 
 
@@ -139,27 +140,27 @@ def sigmoid_cross_entropy(x: Any, t: Any, y: Any, dz: Any) -> float:
 
     t is of x's shape and dtype; y receives the sigmoids, dz (or None) the gradient.
     """
-    known = _compiled.get(x.dtype) or points(x.dtype)
+    known = compiled.get(x.dtype) or points(x.dtype)
     return known.loss(SIGMOID_DENSE, x, t, y, dz, known.table)  # type: ignore[no-any-return]
 
 
 def squared_error(x: Any, t: Any, dz: Any) -> float:
     """The mean of (x - t)^2 over all elements; dz (or None) receives the gradient. All of one shape."""
-    known = _compiled.get(x.dtype) or points(x.dtype)
+    known = compiled.get(x.dtype) or points(x.dtype)
     return known.loss(SQUARED, x, t, x, dz, known.table)  # type: ignore[no-any-return]
 
 
 def sgd_all(params: list[Any], grads: list[Any], lr: float) -> None:
     """`sgd` for lists of arrays, in one call."""
     if params:
-        known = _compiled.get(params[0].dtype) or points(params[0].dtype)
+        known = compiled.get(params[0].dtype) or points(params[0].dtype)
         known.update(SGD, params, grads, _NONE, _NONE, lr, 0.0, 0.0, 0.0, known.table)
 
 
 def momentum_all(params: list[Any], grads: list[Any], v: list[Any], lr: float, mu: float) -> None:
     """`momentum` for lists of arrays, in one call."""
     if params:
-        known = _compiled.get(params[0].dtype) or points(params[0].dtype)
+        known = compiled.get(params[0].dtype) or points(params[0].dtype)
         known.update(MOMENTUM, params, grads, _NONE, v, lr, mu, 0.0, 0.0, known.table)
 
 
@@ -176,7 +177,7 @@ def adam_all(
 ) -> None:
     """`adam` for lists of arrays, in one call."""
     if params:
-        known = _compiled.get(params[0].dtype) or points(params[0].dtype)
+        known = compiled.get(params[0].dtype) or points(params[0].dtype)
         known.update(ADAM, params, grads, m, v, *adam_numbers(lr, beta1, beta2, eps, iteration), known.table)
 
 

@@ -53,11 +53,13 @@ def affine(params: list[Any], grads: list[Any], x: Any, dout: Any) -> Any:
     try:
         (W, _), (dW, db) = params, grads
         if dW.base is db.base is None and dW is not W:  # else they may lie in one of the others
-            dx = np.empty(x.shape, x.dtype)
-            backprop.affine_backward(dout, x, W, dx, dW, db)
+            dtype = x.dtype
+            dx = np.empty(x.shape, dtype)
+            known = backprop.compiled[dtype]
+            known.affine(dout, x, W, dx, dW, db, known.table)
             return dx
-    except (AttributeError, TypeError, ValueError):
-        pass  # refused, and nothing written
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # refused, and nothing written; or not compiled yet
     return _affine(params, grads, x, dout)
 
 
@@ -143,10 +145,11 @@ def activation(code: int, y: Any, dout: Any, into: Any = None) -> Any:
     """
     try:
         dz = np.empty(y.shape, y.dtype) if into is None else into
-        backprop.activation_backward(code, dout, y, dz)
+        known = backprop.compiled[y.dtype]
+        known.activation(code, dout, y, dz, known.table)
         return dz
-    except (AttributeError, TypeError, ValueError):
-        pass  # refused, and nothing written
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # refused, and nothing written; or not compiled yet
     check_dout(dout, np.shape(y), y)
     ys, douts = plain_array(y), plain_array(dout)
     dtype = None if ys is None or douts is None else KERNEL_DTYPES.get(np.result_type(ys, douts))

@@ -11,6 +11,7 @@ from fastnet.arguments import KERNEL_DTYPES, as_kernel_array, plain_array
 
 Array = np.ndarray[Any, Any]
 INT64 = np.dtype(np.int64)
+_SHAPE = "x must be of shape (batch, outputs), with at least one row, not {}"
 
 
 class Loss:
@@ -102,7 +103,7 @@ class Loss:
         """The way for what the compiled call refuses."""
         array, shape = plain_array(x), np.shape(x)
         if len(shape) != 2 or not shape[0]:
-            raise ValueError(f"x must be of shape (batch, outputs), with at least one row, not {shape}")
+            raise ValueError(_SHAPE.format(shape))
         dtype = None if array is None else KERNEL_DTYPES.get(np.multiply(array[:0], 1.0).dtype)
         if array is None or dtype is None:
             twin = self._twin()
@@ -110,15 +111,13 @@ class Loss:
                 loss = twin.forward(x, self._target(np.asarray(x), t))
             self._memory = twin
             return loss
-        ready = np.require(as_kernel_array(array, dtype), requirements=["C", "A"])
+        ready = np.require(as_kernel_array(array, dtype), requirements=["C", "A", "W"])
         target = self._target(ready, t)
         self._buffers = [np.empty(shape, dtype), np.empty(shape, dtype)]
         return self._compiled(ready, target)
 
     def _target(self, x: Array, t: Any) -> Any:
         """t in the form that `_compiled` takes, or ValueError."""
-        if type(t) is np.ndarray and t.dtype is x.dtype and t.shape == x.shape and t.flags.carray:
-            return t
         array = np.asarray(t)
         if array.shape != x.shape:
             raise ValueError(f"t has shape {array.shape}, but x has shape {x.shape}")
@@ -133,7 +132,7 @@ class Loss:
 
 
 def _cast(t: Array, dtype: np.dtype[Any]) -> Array:
-    return t if t.dtype is dtype else t.astype(dtype, casting="same_kind")
+    return t if t.dtype is dtype else t.astype(dtype, "C", "same_kind")
 
 
 def _numbers(t: Array, dtype: np.dtype[Any]) -> Array:
@@ -144,6 +143,8 @@ def _numbers(t: Array, dtype: np.dtype[Any]) -> Array:
 
 def _why(x: Any, t: Any) -> str:
     """What is wrong with a loss of NaN."""
+    if not len(x):
+        return _SHAPE.format(np.shape(x))
     bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
     if len(bad):
         return f"the loss is NaN: row {bad[0]} of x, of shape {np.shape(x)}, is {np.asarray(x)[bad[0]]}"
@@ -176,8 +177,6 @@ class SoftmaxWithLoss(Loss):
     _twin = reference.SoftmaxWithLoss
 
     def _target(self, x: Array, t: Any) -> Any:
-        if type(t) is np.ndarray and t.dtype is INT64 and t.shape == x.shape[:1] and t.flags.carray:
-            return t
         array = np.asarray(t)
         if array.shape == x.shape:
             return super()._target(x, array)
@@ -200,7 +199,10 @@ class SoftmaxWithLoss(Loss):
             if t.dtype is not INT64:
                 t = t.astype(INT64, casting="same_kind")
             return backprop.softmax_cross_entropy(x, t, y, dz)
-        return backprop.softmax_cross_entropy_dense(x, _cast(t, x.dtype), y, dz)
+        dtype = x.dtype
+        if t.dtype is not dtype:
+            t = t.astype(dtype, "C", "same_kind")
+        return backprop.softmax_cross_entropy_dense(x, t, y, dz)
 
 
 class SigmoidWithLoss(Loss):
@@ -266,4 +268,7 @@ class MeanSquaredError(Loss):
         )
 
     def _compiled(self, x: Array, t: Array) -> float:
-        return backprop.squared_error(x, _cast(t, x.dtype), self._buffers[1])
+        dz = self._buffers[1]
+        if dz is None:  # the compiled call would leave the gradient out
+            raise TypeError("no buffer yet")
+        return backprop.squared_error(x, _cast(t, x.dtype), dz)

@@ -111,10 +111,11 @@ class Affine:
     def backward(self, dout: Any) -> Any:
         W, _b = self.params
         dW, db = self.grads
-        rows = np.reshape(self.x, (-1, np.shape(W)[0]))
-        douts = np.reshape(dout, (-1, np.shape(W)[1]))
+        fan_in, fan_out = np.shape(W)
+        count = np.prod(np.shape(self.x)[:-1], dtype=int)
+        rows, douts = np.reshape(self.x, (count, fan_in)), np.reshape(dout, (count, fan_out))
         dW[...] = np.matmul(rows.T, douts)
-        db[...] = np.sum(douts, axis=0 if np.size(db) == np.shape(W)[1] else None)  # else b is one number
+        db[...] = np.sum(douts, axis=0 if np.size(db) == fan_out else None)  # else b is one number
         return np.matmul(dout, np.transpose(W))
 
 
