@@ -8,7 +8,8 @@ import numpy as np
 
 from fastnet import fused
 from fastnet.arguments import Prepared, prepare
-from fastnet.network import fused_steps, runs_of
+from fastnet.network import runs_of
+from fastnet.steps import fused_steps
 from fastnet.threads import get_num_threads, piece_rows, strip_threads
 
 if TYPE_CHECKING:

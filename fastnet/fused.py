@@ -14,11 +14,11 @@ from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
 from fastnet.threads import in_pieces, strip_threads, together
 
 #: activation -> its twin in the reference
-TWINS: dict[int, Any] = {
-    SIGMOID: reference.Sigmoid(),
-    TANH: reference.Tanh(),
-    RELU: reference.ReLU(),
-    SOFTMAX: reference.Softmax(),
+TWINS: dict[int, type[Any]] = {
+    SIGMOID: reference.Sigmoid,
+    TANH: reference.Tanh,
+    RELU: reference.ReLU,
+    SOFTMAX: reference.Softmax,
 }
 
 #: strips of columns for each thread that shares them
@@ -140,7 +140,7 @@ def activate(activation: int, x: Any, out: Any = None) -> Any:
     array = None if isinstance(x, (list, tuple)) else plain_array(x)
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
     if array is None or dtype is None:
-        return _put(_by_reference(TWINS[activation], None, x), out, [x])
+        return _put(_by_reference(TWINS[activation](), None, x), out, [x])
     result = np.empty(array.shape, dtype) if out is None else check_out(out, array.shape, dtype, [x])
     flat = as_kernel_array(array, dtype).reshape(-1)
     target = _as_rows(result, 1, array.size, dtype)
@@ -165,10 +165,10 @@ def _members(pairs: Sequence[Any]) -> list[Any]:
 
 
 def _layer_by_reference(pair: Any, activation: int, x: Any) -> Any:
-    layer = reference.Affine(None, None)
+    layer = reference.Affine.__new__(reference.Affine)  # it has no use for arrays of gradients
     layer.params = pair
     y = _by_reference(layer, pair, x)
-    return y if activation == IDENTITY else _by_reference(TWINS[activation], None, y)
+    return y if activation == IDENTITY else _by_reference(TWINS[activation](), None, y)
 
 
 def _by_reference(layer: Any, pair: Any, x: Any) -> Any:
@@ -177,7 +177,7 @@ def _by_reference(layer: Any, pair: Any, x: Any) -> Any:
         with np.errstate(all="ignore"):
             y = layer.forward(x)
     except Exception as error:
-        raise _named(error, pair, x) from error
+        raise named(error, pair, x) from error
     return np.ascontiguousarray(y) if type(y) is np.ndarray and y.ndim else y
 
 
@@ -189,7 +189,7 @@ def _put(y: Any, out: Any, inputs: list[Any]) -> Any:
     return out
 
 
-def _named(error: Exception, pair: Any, x: Any) -> Exception:
+def named(error: Exception, pair: Any, x: Any) -> Exception:
     """The same exception, its message naming the shapes."""
     names = ("W", "b") if isinstance(pair, (list, tuple)) and len(pair) == 2 else ()
     parts = [_described("x", x), *(_described(n, p) for n, p in zip(names, pair or (), strict=False))]
