@@ -33,13 +33,36 @@ MEMORY, SECONDS = 512 << 20, 5.0
 
 #: numbers that fields of length, offset, dimension and type are set to
 HOSTILE = [0, 1, 2, 3, 7, 8, 255, 1 << 15, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 53) + 1]
-HOSTILE += [(1 << 62), (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, 10**40, 10**5000 % 10**4999, -1, -(1 << 63)]
+HOSTILE += [
+    (1 << 62),
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+    1 << 64,
+    10**40,
+    10**5000 % 10**4999,
+    -1,
+    -(1 << 63),
+]
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _WORDS = [b'"Affine"', b'"AffineSigmoid"', b'"Sequential"', b'"TwoLayerNet"', b'"Classifier"', b'"Regressor"']
 _WORDS += [b'"F64"', b'"F16"', b'"BF16"', b'"F8_E5M2"', b'"I64"', b'"BOOL"', b'"0.W"', b'"1.b"', b'"classes"']
 _WORDS += [b'"class"', b'"layers"', b'"shape"', b'"__metadata__"', b'"fastnet"', b'""', b'"\\ud800"']
-_VALUES = [b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-0", b"[]", b"{}", b"[[]]", b'"x"', b"0.5", b"[0,0]"]
+_VALUES = [
+    b"null",
+    b"true",
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"-0",
+    b"[]",
+    b"{}",
+    b"[[]]",
+    b'"x"',
+    b"0.5",
+    b"[0,0]",
+]
 
 
 def _damaged(rng: random.Random, content: bytes, other: bytes) -> bytes:
@@ -108,7 +131,9 @@ def safetensors_seeds(folder: Path) -> list[bytes]:
         *(a.build(dtype) for a in ARCHITECTURES for dtype in ("float32", "float64") if a.label != "wide"),
         nested,
         fastnet.Sequential([fastnet.AffineSigmoid(np.ones((2, 3), "f2"), np.ones(()))]),
-        fastnet.Sequential([fastnet.Affine(np.ones((0, 3)), np.ones((1, 3))), fastnet.Affine(np.ones((3, 0)), [])]),
+        fastnet.Sequential(
+            [fastnet.Affine(np.ones((0, 3)), np.ones((1, 3))), fastnet.Affine(np.ones((3, 0)), [])]
+        ),
         Classifier(BY_LABEL["relu-softmax"].build("float32"), ["a", "b", "c"], False, list("wxyz")),
         Classifier(BY_LABEL["one output"].build("float64"), np.array([3, 5])),
         Classifier(BY_LABEL["sigmoid"].build("float32"), np.array(["u", "v", "w"], object), True),
@@ -243,7 +268,11 @@ def onnx_mutant(rng: random.Random, seeds: list[bytes]) -> bytes:
             except (ValueError, IndexError):
                 return content
             new = donor[a:c]
-        content = _replaced(content, tag, end, new, places) if rng.random() < 0.9 else content[:tag] + new + content[end:]
+        content = (
+            _replaced(content, tag, end, new, places)
+            if rng.random() < 0.9
+            else content[:tag] + new + content[end:]
+        )
     return content
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -113,19 +113,24 @@ class Entries:
 
         return with_cache_if_possible(compile)
 
-    def complete(self, lacking: str) -> None:
-        """Compile or load the kernels that a call lacks: one of LACKING."""
+    def kernel(self, number: int) -> Any:
+        """One of _KERNELS, compiled or loaded by the first who asks."""
 
-        def compile(number: int, cache: bool) -> Any:
+        def compile(cache: bool) -> Any:
             with uncollected():
-                kernel = _KERNELS[number](numba.from_dtype(self.dtype), source_digest(), cache)
-            self._note(cache, kernel.cache_hits)
-            return kernel
+                made = _KERNELS[number](numba.from_dtype(self.dtype), source_digest(), cache)
+            self._note(cache, made.cache_hits)
+            return made
 
         with lock:
-            for number in _NEEDED[lacking]:
-                if number not in self.kernels:
-                    self.kernels[number] = with_cache_if_possible(partial(compile, number))
+            if number not in self.kernels:
+                self.kernels[number] = with_cache_if_possible(compile)
+            return self.kernels[number]
+
+    def complete(self, lacking: str) -> None:
+        """Compile or load the kernels that a call lacks: one of LACKING."""
+        for number in _NEEDED[lacking]:
+            self.kernel(number)
 
     def _note(self, cache: bool, hits: int) -> None:
         self._origins.add(UNCACHED if not cache else LOADED if hits else COMPILED)

@@ -219,10 +219,10 @@ def run_batches(zero, table, begin, end):
     return done
 
 
-def make_run_epoch(digest: str, cache: bool) -> Any:
+def make_run_epoch(digest: str) -> Any:
     """The compiled function that Python calls: (int64 table, first batch, batch to stop before)."""
 
-    @numba.njit(nogil=True, cache=cache, **OPTIONS)
+    @numba.njit(nogil=True, **OPTIONS)
     def run_epoch(table_ref, begin, end):
         digest  # noqa: B018
         return run_batches(zero_of(table_ref), data(address_of(table_ref)), begin, end)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from numba import types
 
+from fastnet.kernels.cache import c_function
 from fastnet.kernels.column_sums import column_sums
 from fastnet.kernels.derivatives import derive
 from fastnet.kernels.elements import store_number
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.loss_terms import clear
 from fastnet.kernels.losses import loss
 from fastnet.kernels.primitives import call, load_int64, size_of
@@ -28,7 +28,7 @@ _INTEGERS = 11
 def compile_train_steps(element: Any, digest: str, cache: bool) -> Any:
     """All of them as one function for float32 or float64; the second integer says which."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * _INTEGERS), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
     def train_step(zero, table, which, a, b, c, d, e, f, g, h, i):
         digest  # noqa: B018
         if which == _DERIVE:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from numba import types
 
 from fastnet.kernels.activations import activate
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import DEEP, outputs_in_lanes
 from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
@@ -61,7 +61,7 @@ def product_scratch(zero, fan_in, fan_out, rows):
 def compile_product(element: Any, digest: str, cache: bool) -> Any:
     """The compiled product for float32 or float64, called through `product`."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * _INTEGERS), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
     def run_product(
         zero, table, a, a_row, a_k, rows, w, w_row, w_col, bias, fan_in, fan_out, activation, c, scratch
     ):

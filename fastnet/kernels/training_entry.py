@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numba import types
 
+from fastnet.kernels.cache import cached
 from fastnet.kernels.checks import (
     T_ARRAY_TYPE,
     T_DTYPE,
@@ -26,7 +27,7 @@ from fastnet.kernels.checks import (
     takes,
 )
 from fastnet.kernels.elements import load_number, store_number
-from fastnet.kernels.entry import entries
+from fastnet.kernels.entries import entries
 from fastnet.kernels.epoch import make_run_epoch
 from fastnet.kernels.gradients import (
     TRAIN_STEPS,
@@ -69,9 +70,7 @@ _NUMBER_BYTES = 8 * NUMBERS
 
 
 def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
-    options = {**OPTIONS, "cache": cache}
-
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def affine_backward(dout_ref, x_ref, w_ref, dx_ref, dw_ref, db_ref, table_ref):
         digest  # noqa: B018
         zero = zero_of(dout_ref)
@@ -116,7 +115,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if taken != 0:
             free(taken)
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def activation_backward(activation, dout_ref, y_ref, dz_ref, table_ref):
         digest  # noqa: B018
         dout, y, dz = address_of(dout_ref), address_of(y_ref), address_of(dz_ref)
@@ -138,7 +137,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 data(dout), data(y), data(dz),
             )  # fmt: skip
 
-    @numba.njit(nogil=True, **options)
+    @numba.njit(nogil=True, **OPTIONS)
     def loss(kind, x_ref, t_ref, y_ref, dz_ref, table_ref):
         digest  # noqa: B018
         zero, table = zero_of(x_ref), data(address_of(table_ref))
@@ -177,7 +176,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             free(taken)
         return result
 
-    @numba.njit(nogil=False, **options)
+    @numba.njit(nogil=False, **OPTIONS)
     def update(optimizer, p_ref, g_ref, m_ref, v_ref, a, b, c, d, table_ref):
         digest  # noqa: B018
         zero, table = zero_of(p_ref), data(address_of(table_ref))
@@ -212,7 +211,8 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 zero, table, optimizer, elements_of(p), data(p), data(list_item(grads, i)), m, v, numbers
             )
 
-    return affine_backward, activation_backward, loss, update, make_run_epoch(digest, cache)
+    functions = affine_backward, activation_backward, loss, update, make_run_epoch(digest)
+    return tuple(map(cached, functions)) if cache else functions
 
 
 _KERNELS = (compile_product, compile_train_steps)
@@ -229,7 +229,7 @@ class TrainingEntries:
     @cached_property
     def table(self) -> np.ndarray[Any, Any]:
         """The last argument of all of them: addresses of kernels and classes."""
-        sweep, steps, *_ = entries(self.dtype).kernels
+        sweep, steps = (entries(self.dtype).kernel(number) for number in (0, 1))
         element = numba.from_dtype(self.dtype)
         own = with_cache_if_possible(
             lambda cache: [
