@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import fastnet
 from fastnet.kernels import cache
 
-PACKAGE = Path(__file__).parent.parent / "fastnet"
+PACKAGE = Path(fastnet.__file__).parent
 CALL = """
 import warnings
 import numpy as np
