@@ -38,6 +38,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "The cache of compiled kernels": ("tests/test_cache.py",),
     "Memory": ("tests/test_memory.py",),
     "Model files made to do harm": ("tests/test_model_files.py",),
+    "Interpreters, locales, CPU modes, BLAS": ("tests/test_surroundings.py",),
 }
 
 
