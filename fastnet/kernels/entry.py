@@ -95,7 +95,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if code != BOUND or (out != none and not bind_out(out, x, axes, batch, columns, table)):
             count_reference(none)
             return owned(x_ref, none)
-        if work > _LOCK_HELD:
+        if work > _LOCK_HELD and columns > 0:
             large = list_item(recipe, FALSE)
             count_reference(large)
             return owned(x_ref, large)
@@ -110,6 +110,8 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             store_int64(table + OUT_COL, size_of(zero))
         else:
             count_reference(out)
+        if columns == 0:  # of any number of rows, which need no memory then
+            return owned(x_ref, out)
         if suits_rows(zero, table, batch):
             call(zero, load_int64(program + BYTES_DATA + P_RUN_FEW), (table, batch))
             return owned(x_ref, out)
