@@ -101,7 +101,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if code != BOUND or (out != none and not bind_out(out, x, axes, batch, columns, table)):
             count_reference(none)
             return owned(x_ref, none)
-        if work > _LOCK_HELD:
+        if work > _LOCK_HELD and columns > 0:
             large = list_item(recipe, FALSE)
             count_reference(large)
             return owned(x_ref, large)
@@ -128,6 +128,8 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             store_int64(table + OUT, data(out))
         else:
             count_reference(out)
+        if columns == 0:  # of any number of rows, which need no memory then
+            return owned(x_ref, out)
         if few:
             call(zero, function, (table, batch))
             return owned(x_ref, out)

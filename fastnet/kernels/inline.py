@@ -157,6 +157,8 @@ def _checked_run(
         columns_apart = x_row == out_row and offset >= columns * size and offset + fan_out * size <= x_row
         if x_row <= 0 or x_col != size or out_col != size or not columns_apart:
             raise ValueError("out overlaps x")
+    if fan_out == 0:
+        return
     store_int64(table + X, x)
     store_int64(table + X_ROW, x_row)
     store_int64(table + X_COL, x_col)
