@@ -109,7 +109,8 @@ def test_a_damaged_cache_is_mended_or_done_without(filled, damage, record_proper
     answer = call(filled, "damaged")
     record_property("tried", len(files))
     if damage == "a folder":
-        assert answer.startswith("[[1.0, 1.0]] [0.5] ['fastnet compiles without a cache: IsADirectoryError")
+        assert answer.startswith("[[1.0, 1.0]] [0.5] ")
+        assert "fastnet compiles without a cache: IsADirectoryError" in answer
         assert answer.count("fastnet compiles") == 1
     elif damage == "of another":  # whole, but in the wrong place: as good as unreadable
         assert answer.startswith("[[1.0, 1.0]] [0.5] ")
@@ -196,7 +197,8 @@ def test_a_full_disk(filled, record_property):
             path.unlink()
     before = sorted(folder.rglob("*"))
     answer = call(filled, "full", before=LIMITED)
-    assert answer.startswith("[[1.0, 1.0]] [0.5] ['fastnet compiles without a cache: OSError: [Errno 27]")
+    assert answer.startswith("[[1.0, 1.0]] [0.5] ")
+    assert "fastnet compiles without a cache: OSError: [Errno 27]" in answer
     assert answer.count("fastnet compiles") == 1
     assert sorted(folder.rglob("*")) == before, "something half-written is left"
     record_property("tried", 1)
@@ -260,7 +262,8 @@ def test_a_read_only_install(filled, home, record_property):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-    assert answer.startswith("[[1.0, 1.0]] [0.5] ['fastnet compiles without a cache: RuntimeError")
+    assert answer.startswith("[[1.0, 1.0]] [0.5] ")
+    assert "fastnet compiles without a cache: RuntimeError" in answer
     assert answer.count("fastnet compiles") == 1
     record_property("tried", 1)
 
