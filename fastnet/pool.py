@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from _thread import start_new_thread
+from collections import deque
 from collections.abc import Callable
 
 
@@ -23,8 +25,9 @@ class _Task:
 
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
-        #: who wants it, in order; the first has it, however often an interrupted one asks again
-        self.claims: list[str] = []
+        #: who wants it, in order; the first has it, however often an interrupted one asks again. A deque has
+        #: room for that from the start: where there is no memory left, a list could never say it.
+        self.claims: deque[str] = deque()
         self.done = threading.Lock()
         self.done.acquire()
         self.error: BaseException | None = None
@@ -49,11 +52,15 @@ class _Task:
             self.done.acquire()
 
 
-class _Helper(threading.Thread):
-    """A thread that waits for tasks."""
+class _Helper:
+    """A thread that waits for tasks.
+
+    No `threading.Thread`: that would wait until it runs, for ever if there is no memory for it to.
+    """
+
+    __slots__ = ("task", "wake")
 
     def __init__(self) -> None:
-        super().__init__(name="fastnet", daemon=True)
         self.task: _Task | None = None
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -61,13 +68,13 @@ class _Helper(threading.Thread):
     def run(self) -> None:
         while True:
             self.wake.acquire()
-            task, self.task = self.task, None
-            if task is not None:
-                task.run()
+            if self.task is not None:
+                self.task.run()
+                self.task = None  # keeps no error alive either, which would keep the arrays of its call
             _idle.append(self)
 
 
-_idle: list[_Helper] = []
+_idle: deque[_Helper] = deque()
 _helpers = 0  # in all
 _lock = threading.Lock()
 
@@ -75,27 +82,38 @@ _lock = threading.Lock()
 def ask_for_help(function: Callable[[], None], count: int, most: int) -> list[_Task]:
     """Have up to `count` helpers call a function, on threads that are idle or new; `most` at a time in all.
 
-    Returns what `collect` takes, maybe less than was asked for: for busy helpers nobody waits.
+    Returns what `collect` takes. For busy helpers nobody waits, and where there is no memory or no thread to
+    be had, who asks does all of it.
     """
-    global _helpers
     tasks: list[_Task] = []
     while len(tasks) < count:
         try:
-            helper = _idle.pop()
-        except IndexError:
-            with _lock:
-                if _helpers >= most:
-                    break
-                helper = _Helper()
-                try:
-                    helper.start()
-                except RuntimeError:  # the interpreter is ending, or there are no more threads to be had
-                    break
-                _helpers += 1
-        helper.task = task = _Task(function)
-        tasks.append(task)
+            task = _Task(function)
+            tasks.append(task)
+            helper = _idle_or_new(most)
+        except (MemoryError, RuntimeError):  # the latter for no memory for a lock, too, and when Python ends
+            break
+        if helper is None:
+            break
+        helper.task = task
         helper.wake.release()
     return tasks
+
+
+def _idle_or_new(most: int) -> _Helper | None:
+    """A helper that waits, or None if there are enough already."""
+    global _helpers
+    try:
+        return _idle.pop()
+    except IndexError:
+        pass
+    with _lock:
+        if _helpers >= most:
+            return None
+        helper = _Helper()
+        start_new_thread(helper.run, ())
+        _helpers += 1
+        return helper
 
 
 def collect(tasks: list[_Task]) -> None:

@@ -146,6 +146,7 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
         run(0, rows)
         return
     numbers = itertools.count()  # of the pieces still to be done; taking one is atomic
+    nothing_more = itertools.count(rows)  # after an error or an interrupt
 
     def take() -> None:
         while (first := next(numbers) * piece) < rows:
@@ -155,5 +156,5 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
     try:
         take()
     finally:
-        numbers = itertools.count(rows)  # after an error or an interrupt: nothing more to do
+        numbers = nothing_more
         collect(tasks)

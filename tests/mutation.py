@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,40 @@ MEMORY, SECONDS = 512 << 20, 5.0
 
 #: numbers that fields of length, offset, dimension and type are set to
 HOSTILE = [0, 1, 2, 3, 7, 8, 255, 1 << 15, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 53) + 1]
-HOSTILE += [(1 << 62), (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, 10**40, 10**5000 % 10**4999, -1, -(1 << 63)]
+HOSTILE += [
+    (1 << 62),
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+    1 << 64,
+    10**40,
+    10**5000 % 10**4999,
+    -1,
+    -(1 << 63),
+]
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _WORDS = [b'"Affine"', b'"AffineSigmoid"', b'"Sequential"', b'"TwoLayerNet"', b'"Classifier"', b'"Regressor"']
 _WORDS += [b'"F64"', b'"F16"', b'"BF16"', b'"F8_E5M2"', b'"I64"', b'"BOOL"', b'"0.W"', b'"1.b"', b'"classes"']
 _WORDS += [b'"class"', b'"layers"', b'"shape"', b'"__metadata__"', b'"fastnet"', b'""', b'"\\ud800"']
-_VALUES = [b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-0", b"[]", b"{}", b"[[]]", b'"x"', b"0.5", b"[0,0]"]
+_VALUES = [
+    b"null",
+    b"true",
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"-0",
+    b"[]",
+    b"{}",
+    b"[[]]",
+    b'"x"',
+    b"0.5",
+    b"[0,0]",
+]
 
 
 def _damaged(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Bits flipped, bytes set, a piece cut out, doubled or taken from another file, the end lost or longer."""
+    """Bits flipped, bytes set, a piece cut out, doubled or from another file, the end lost or longer."""
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         at = rng.randrange(len(changed)) if changed else 0
@@ -108,7 +132,9 @@ def safetensors_seeds(folder: Path) -> list[bytes]:
         *(a.build(dtype) for a in ARCHITECTURES for dtype in ("float32", "float64") if a.label != "wide"),
         nested,
         fastnet.Sequential([fastnet.AffineSigmoid(np.ones((2, 3), "f2"), np.ones(()))]),
-        fastnet.Sequential([fastnet.Affine(np.ones((0, 3)), np.ones((1, 3))), fastnet.Affine(np.ones((3, 0)), [])]),
+        fastnet.Sequential(
+            [fastnet.Affine(np.ones((0, 3)), np.ones((1, 3))), fastnet.Affine(np.ones((3, 0)), [])]
+        ),
         Classifier(BY_LABEL["relu-softmax"].build("float32"), ["a", "b", "c"], False, list("wxyz")),
         Classifier(BY_LABEL["one output"].build("float64"), np.array([3, 5])),
         Classifier(BY_LABEL["sigmoid"].build("float32"), np.array(["u", "v", "w"], object), True),
@@ -170,10 +196,8 @@ def _fields(content: bytes, start: int, stop: int, depth: int = 0) -> Iterator[t
             size, inner = _varint(content, begin, stop)
             end = inner + size
             if end <= stop and depth < 6:
-                try:
+                with suppress(ValueError):  # it may be a string or numbers
                     yield from list(_fields(content, inner, end, depth + 1))
-                except ValueError:
-                    pass  # a string or numbers
         else:
             raise ValueError(kind)
         if end > stop:
@@ -229,7 +253,7 @@ def onnx_mutant(rng: random.Random, seeds: list[bytes]) -> bytes:
         if way < 3 and kind == 0:
             new = content[tag:begin] + _as_varint(rng.choice(HOSTILE))
         elif way < 4 and kind == 2:
-            size, inner = _varint(content, begin, end)
+            _, inner = _varint(content, begin, end)
             damaged = _damaged(rng, content[inner:end] or b"\0", other)
             new = content[tag:begin] + _as_varint(len(damaged)) + damaged
         elif way == 4:
@@ -243,7 +267,11 @@ def onnx_mutant(rng: random.Random, seeds: list[bytes]) -> bytes:
             except (ValueError, IndexError):
                 return content
             new = donor[a:c]
-        content = _replaced(content, tag, end, new, places) if rng.random() < 0.9 else content[:tag] + new + content[end:]
+        content = (
+            _replaced(content, tag, end, new, places)
+            if rng.random() < 0.9
+            else content[:tag] + new + content[end:]
+        )
     return content
 
 

@@ -28,7 +28,9 @@ def model(
     **settings: Any,
 ) -> Any:
     """A model of one input x; its initializers may be tensors already."""
-    tensors = [a if isinstance(a, TensorProto) else numpy_helper.from_array(a, n) for n, a in constants.items()]
+    tensors = [
+        a if isinstance(a, TensorProto) else numpy_helper.from_array(a, n) for n, a in constants.items()
+    ]
     graph = helper.make_graph(
         nodes,
         "g",
@@ -36,7 +38,11 @@ def model(
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, (None, None)) for name in outputs],
         tensors,
     )
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 1), helper.make_opsetid("own", 1)]
+    opsets = [
+        helper.make_opsetid("", opset),
+        helper.make_opsetid("ai.onnx.ml", 1),
+        helper.make_opsetid("own", 1),
+    ]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8, **settings)
 
 
@@ -85,7 +91,9 @@ def models() -> Iterator[Any]:
     wide = numpy_helper.from_array(W["W"].astype("f8"), "D")
     yield model([node("Cast", "D", "E", to=TensorProto.FLOAT), node("MatMul", "x E", "y")], {"D": wide})
     yield classifier(node("ZipMap", "probabilities", "map", domain="ai.onnx.ml", classlabels_int64s=[3, 5]))
-    yield classifier(node("ZipMap", "probabilities", "map", domain="ai.onnx.ml", classlabels_strings=["3", "5"]), text=True)
+    yield classifier(
+        node("ZipMap", "probabilities", "map", domain="ai.onnx.ml", classlabels_strings=["3", "5"]), text=True
+    )
     yield classifier()
 
 

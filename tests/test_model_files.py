@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
-import struct
 import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 
-import fastnet
-from benchmarks.processes import environment, printed
-from fastnet.estimators import Classifier
-from tests.models import BY_LABEL
+from benchmarks.processes import environment
 
 pytest.importorskip("safetensors")
 

@@ -154,7 +154,7 @@ class Graph:
         return before + 1 if before >= 0 else -1
 
     def constant(self, name: str) -> Any:
-        """The array of this name, or None if it is no constant. It is made anew each time, and belongs to who asks.
+        """The array of this name, or None if it is no constant. It is made anew each time.
 
         Raises
         ------
@@ -189,7 +189,9 @@ class Graph:
     def _counted(self, array: Any) -> Any:
         self._bytes_left -= array.nbytes
         if self._bytes_left < 0:
-            raise ValueError("an ONNX model whose constants, for each use of them, come to far more than its size")
+            raise ValueError(
+                "an ONNX model whose constants, for each use of them, come to far more than its size"
+            )
         return array
 
     def _array(self, tensor: Any, name: str) -> Any:

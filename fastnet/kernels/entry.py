@@ -37,7 +37,7 @@ from fastnet.kernels.headers import (
     same_items,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, source_digest, uncollected
+from fastnet.kernels.jit import OPTIONS, njit, source_digest, uncollected
 from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
@@ -80,7 +80,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     # kernel sources among that, an edit in any of them leaves no stale code running.
     options = {**OPTIONS, "cache": cache}
 
-    @numba.njit(nogil=False, **options)
+    @njit(nogil=False, **options)
     def predict(x_ref, out_ref, layers_ref, recipe_ref):
         digest  # noqa: B018
         recipe, x, out = address_of(recipe_ref), address_of(x_ref), address_of(out_ref)
@@ -124,7 +124,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return owned(x_ref, no_memory())
         return owned(x_ref, out)
 
-    @numba.njit(nogil=False, **options)
+    @njit(nogil=False, **options)
     def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
         dense, x, table = address_of(dense_ref), address_of(x_ref), data(address_of(table_ref))
@@ -135,7 +135,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return -1
         return work
 
-    @numba.njit(nogil=True, **options)
+    @njit(nogil=True, **options)
     def run(table_ref, first, stop):
         digest  # noqa: B018
         zero = zero_of(table_ref)
@@ -145,7 +145,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if not run_allocated(zero, table, first, stop, by_samples, block):
             raise MemoryError("no memory for intermediate results")
 
-    @numba.njit(nogil=True, **options)
+    @njit(nogil=True, **options)
     def alone(x_ref, out_ref, activation, width):
         digest  # noqa: B018
         zero = zero_of(x_ref)

@@ -8,6 +8,7 @@ every call, before an address in it is followed. The global interpreter lock is 
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -119,6 +120,7 @@ def call_array_empty(typingctx: Any, function: Any, ndim: Any, first: Any, secon
     return types.int64(*[types.int64] * 5), codegen
 
 
+@functools.cache
 def array_empty() -> int:
     """Address of NumPy's PyArray_Empty: number 184 of its C interface, whose numbers never change."""
     import ctypes

@@ -17,12 +17,28 @@ from numba.core import config
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit`, but NUMBA_DISABLE_JIT does not apply: the user's functions are to run in Python, for a
+    debugger or for coverage, while kernels work on addresses, which Python cannot do.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        disabled = config.DISABLE_JIT
+        config.DISABLE_JIT = 0
+        try:
+            return numba.njit(**options)(function)
+        finally:
+            config.DISABLE_JIT = disabled
+
+    return decorate
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that only other compiled functions call: it needs no way in from Python or C.
 
     Left alone, Numba would compile it anew for every number that a caller writes out as an argument.
     """
-    compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
     template = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     return compiled
