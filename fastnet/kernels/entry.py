@@ -37,7 +37,7 @@ from fastnet.kernels.headers import (
     same_items,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, njit, source_digest, uncollected
+from fastnet.kernels.jit import OPTIONS, compiling, njit, source_digest
 from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import compile_run_rows, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
@@ -209,8 +209,7 @@ class Entries:
     def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
         function = self.functions[which]
         try:
-            with uncollected():
-                function.compile(signature)
+            function.compile(signature)
         except Exception as error:
             if which == 0 or self.origin == UNCACHED:  # the first one: `entries` tries without a cache
                 raise
@@ -266,7 +265,7 @@ def _warn(error: Exception) -> None:
 def _compile(dtype: np.dtype[Any], cache: bool) -> Entries:
     digest, element = source_digest(), numba.from_dtype(dtype)
     functions = _make_entries(digest, cache)
-    with uncollected():
+    with compiling():
         kernels = tuple(make(element, digest, cache) for make in _KERNELS)
     found = Entries(dtype, functions, kernels, UNCACHED)
     found.predict  # noqa: B018 - whatever is wrong with the cache comes up here

@@ -17,18 +17,33 @@ from numba.core import config
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, but NUMBA_DISABLE_JIT does not apply: the user's functions are to run in Python, for a
-    debugger or for coverage, while kernels work on addresses, which Python cannot do.
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Surroundings of the compiler.
+
+    Without the cyclic garbage collector, which takes a tenth of the time; and also where NUMBA_DISABLE_JIT is
+    set: that lets the user's functions run in Python, for a debugger or for coverage, but kernels work on
+    addresses, which Python cannot do.
     """
+    was_on, disabled = gc.isenabled(), config.DISABLE_JIT
+    gc.disable()
+    config.DISABLE_JIT = 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = disabled
+        if was_on:
+            gc.enable()
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` in these surroundings, now and whenever the function is compiled."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        disabled = config.DISABLE_JIT
-        config.DISABLE_JIT = 0
-        try:
-            return numba.njit(**options)(function)
-        finally:
-            config.DISABLE_JIT = disabled
+        with compiling():
+            compiled = numba.njit(**options)(function)
+        compiled.compile = compiling()(compiled.compile)
+        return compiled
 
     return decorate
 
@@ -42,18 +57,6 @@ def kernel(function: Callable[..., Any]) -> Any:
     template = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     return compiled
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector, which takes a tenth of the time that Numba compiles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def source_digest() -> str:

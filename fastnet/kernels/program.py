@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 
 from fastnet.kernels.entry import entries
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.jit import OPTIONS, compiling, kernel, source_digest
 from fastnet.kernels.network import run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import call, size_of, stack_bytes
@@ -51,9 +51,11 @@ def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
 def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
     """compile(True), or, where there is no place for a cache or it is unreadable, compile(False)."""
     try:
-        return compile(True)
+        with compiling():
+            return compile(True)
     except Exception:  # a real defect comes up again; `entries` has warned of a cache that does not work
-        return compile(False)
+        with compiling():
+            return compile(False)
 
 
 def compile_run(element: Any, digest: str, cache: bool) -> Any:
