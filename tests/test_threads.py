@@ -150,7 +150,7 @@ def test_without_more_threads(always, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     pool._forget()  # those that idle
-    monkeypatch.setattr(pool._Helper, "start", refuse)
+    monkeypatch.setattr(pool, "start_new_thread", refuse)
     fastnet.set_num_threads(4)
     ranges = []
     threads.in_pieces(lambda first, stop: ranges.append(range(first, stop)), 100, 1 << 30)
