@@ -212,7 +212,7 @@ def test_what_is_undecided_gets_as_many_processes_again(asv, capsys):
 def test_what_stays_undecided_is_shown(asv, capsys):
     for side, factor in (("base", 1.0), ("head", 1.2)):
         values = [factor * (1 + i) for i in range(12)]
-        asv.samples[side]["packed, float64"] = {figure: values for figure in gate.FIGURES}
+        asv.samples[side]["packed, float64"] = dict.fromkeys(gate.FIGURES, values)
     assert gate.main(["main"]) == gate.OK
     out = capsys.readouterr().out
     assert "| packed, float64 |" in out
