@@ -26,14 +26,18 @@ ROOT = Path(benchmarks.__file__).parents[1]
 #: Row of the table -> where its tests are, as pytest names files, classes, functions and the beginnings of
 #: parameters. A test that several rows name is in the first of them.
 POINTS: dict[str, tuple[str, ...]] = {
-    "Random calls beside the reference": ("tests/test_hostile_calls.py",),
-    "Guard pages around every array": ("tests/test_guard_pages.py",),
-    "Threads": ("tests/test_hostile_threads.py",),
-    "Processes, forks, interrupts": ("tests/test_hostile_processes.py",),
-    "Numba's cache": ("tests/test_hostile_cache.py",),
-    "Memory": ("tests/test_hostile_memory.py",),
-    "Damaged model files": ("tests/test_hostile_files.py",),
-    "Environment": ("tests/test_hostile_environment.py",),
+    "Calls with random and with lying objects": ("tests/test_hostile.py",),
+    "Guard pages around arrays and scratch memory": ("tests/test_guard_pages.py",),
+    "Threads": (
+        "tests/test_hosts.py::test_first_calls",
+        "tests/test_hosts.py::test_threads_predict",
+        "tests/test_hosts.py::test_threads_disturbed",
+        "tests/test_hosts.py::test_long[tests.host_threads",
+    ),
+    "Processes, forks, interrupts": ("tests/test_hosts.py",),
+    "The cache of compiled kernels": ("tests/test_cache.py",),
+    "Memory": ("tests/test_memory.py",),
+    "Model files made to do harm": ("tests/test_model_files.py",),
 }
 
 
