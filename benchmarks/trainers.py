@@ -324,6 +324,7 @@ def prepared(library: str, label: str, dtype: str, threads: int, max_size: int |
     p = problem(label, dtype, threads, max_size)
     train = TRAINERS[library](p)
     want, got = expected(p, getattr(train, "by_rows", False)), train()
-    if not abs(got - want) <= TOLERANCE[dtype] * abs(want):
+    tolerance = TOLERANCE[dtype] if p.task.optimizer == "SGD" else 1e-4  # PyTorch adds Adam's eps elsewhere
+    if not abs(got - want) <= tolerance * abs(want):
         raise ArithmeticError(f"the loss is {got}, further off {want} than rounding explains")
     return train

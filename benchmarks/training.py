@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -39,12 +40,12 @@ def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
 
 
 def measure(
-    points: list[tuple[str, str]], threads: int, rounds: int, **options: Any
+    points: list[tuple[str, str]], threads: int, rounds: int, skip: Iterable[str] = (), **options: Any
 ) -> tuple[Results, LeftOut]:
     """Time of every library that can, `fit` first: it is the baseline of the ratios."""
     results: Results = {}
     left_out = LeftOut()
-    with working(TRAINERS, threads) as workers:
+    with working([name for name in TRAINERS if name not in skip], threads) as workers:
         for label, dtype in points:
             times, failed = compare(workers, label, dtype, rounds, training=True, **options)
             for name, why in failed.items():
@@ -77,8 +78,8 @@ def summary(results: Results, cores: str) -> str:
     ahead = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if ratio < 1]
     return (
         f"On {cores}, {len(results)} points, geometric means: `fit` is {mean:.2f} times as fast as the best "
-        f"other library at each point, and {fits:.2f} times as fast as the NumPy loop; the same loop with fastnet "
-        f"is {loops:.2f} times as fast. A peer is ahead at: {', '.join(ahead) or 'no point'}."
+        f"other library at each point, and {fits:.2f} times as fast as the NumPy loop; the same loop with "
+        f"fastnet is {loops:.2f} times as fast as that. A peer is ahead at: {', '.join(ahead) or 'no point'}."
     )
 
 
@@ -123,6 +124,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--cores", choices=("one", "all"), default="one", help="pinned to one core, or on all"
     )
     parser.add_argument("--only", action="append", help="problems whose label contains this (repeatable)")
+    parser.add_argument("--skip", action="append", choices=PEERS, default=[], help="libraries (repeatable)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
     parser.add_argument(
@@ -144,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
         with_tables(options.write, {marker: ""})
     with pinned_to_one_core() if options.cores == "one" else nullcontext():
         threads = fastnet.get_num_threads()
-        results, left_out = measure(list(product(labels, DTYPES)), threads, options.rounds)
+        results, left_out = measure(list(product(labels, DTYPES)), threads, options.rounds, options.skip)
     libraries = [name for name in PEERS if name != "torch.compile"]
     parts = [
         markdown(results, f"{threads} core(s)"),
