@@ -15,22 +15,50 @@ from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any
+from typing import Any, ClassVar
 
 import fastnet
 from benchmarks import machine
-from benchmarks.common import DTYPES
+from benchmarks.common import DTYPES, one_thread
 from benchmarks.peers import LeftOut, versions, wanted
 from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
-from benchmarks.trainers import PUBLISHED, TASKS, TRAINERS
+from benchmarks.trainers import PUBLISHED, TASKS, TRAINERS, prepared
 from benchmarks.workers import compare, working
-from fastnet.timing import Timing
+from fastnet.timing import Timing, take_turns
 
 Results = dict[tuple[str, str], dict[str, Timing]]
 
 #: what `fit` competes with; the others are the loops in fastnet and NumPy
 PEERS = [name for name in TRAINERS if name not in ("fastnet", "fastnet-loop", "numpy")]
 HEADINGS = {"fastnet-loop": "loop", "numpy": "NumPy loop"}
+
+
+class Training:
+    """For asv: `fit`, and the book's loop with fastnet, beside the book's loop with the reference."""
+
+    params = (["2-10-3 x 30", "64-32-10 x 32", "784-128-10 x 128"], DTYPES)
+    param_names = ("problem", "dtype")
+    #: Cap on every dimension, for a quick look at whether it runs at all.
+    max_size: int | None = None
+    timing: ClassVar[dict[str, Any]] = {"rounds": 7}
+
+    def setup(self, problem: str, dtype: str) -> None:
+        one_thread()
+        names = ("numpy", "fastnet", "fastnet-loop")
+        self.trained = {name: prepared(name, problem, dtype, 1, self.max_size) for name in names}
+
+    def _ratio(self, name: str) -> float:
+        calls = {"numpy": self.trained["numpy"], name: self.trained[name]}
+        return take_turns(calls, **self.timing)[name].ratio
+
+    def track_fit_ratio(self, problem: str, dtype: str) -> float:
+        return self._ratio("fastnet")
+
+    def track_loop_ratio(self, problem: str, dtype: str) -> float:
+        return self._ratio("fastnet-loop")
+
+    track_fit_ratio.unit = "fit / loop of the reference"  # type: ignore[attr-defined]
+    track_loop_ratio.unit = "loop of fastnet / loop of the reference"  # type: ignore[attr-defined]
 
 
 def best_peer(times: dict[str, Timing]) -> tuple[str, float]:

@@ -20,7 +20,7 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, njit, startup, table, threads
+from benchmarks import common, control, kernels, memory, network, njit, startup, table, threads, training
 from fastnet import reference
 
 KINDS = ("time_", "track_", "peakmem_")
@@ -62,7 +62,8 @@ def combinations(classes: list[type]) -> list:
 CLASSES = benchmark_classes()
 FRESH_PROCESSES = (startup.Startup, memory.Growth, threads.AllCores)
 IN_PROCESS = [cls for cls in CLASSES if cls not in FRESH_PROCESSES]
-VERIFIED = [cls for cls in IN_PROCESS if cls is not control.Control]
+#: those that verify a Problem; test_training_benchmark.py has the others
+VERIFIED = [cls for cls in IN_PROCESS if cls not in (control.Control, training.Training)]
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,8 @@ def tiny(monkeypatch):
         (memory.Memory, "max_size", 5),
         (threads.Threads, "max_size", 5),
         (threads.Threads, "timing", {"rounds": 1, "min_time": 0}),
+        (training.Training, "max_size", 5),
+        (training.Training, "timing", {"rounds": 1, "min_time": 0}),
         (control.Control, "size", 5),
     ]:
         monkeypatch.setattr(cls, name, value)
@@ -111,6 +114,7 @@ def test_the_suites_are_found():
         startup.Startup,
         threads.AllCores,
         threads.Threads,
+        training.Training,
     ]
     assert [cls for cls in CLASSES if cls is not control.Control] == expected
     assert control.Control in CLASSES
