@@ -7,9 +7,10 @@ commits in turn, A B B A A B ..., pinned to one core.
 
 A benchmark got slower if both its figures did, the ratio fastnet / reference of one process and the duration
 itself: each median by more than 8 %, and each by an exact one-sided Mann-Whitney test over the processes at
-a level of 1 % divided by the number of benchmarks (Bonferroni). So two equal commits raise a false alarm in
-at most 1 run of 100, all benchmarks together, however the noise is distributed, provided that it falls on
-both alike; the turns see to that.
+a level of 1 % divided by twice the number of benchmarks (Bonferroni), since there may be two looks: if a
+median grew but not beyond chance, or noise hides too much, as many processes again are run. So two equal
+commits raise a false alarm in at most 1 run of 100, all benchmarks together, however the noise is
+distributed, provided that it falls on both alike; the turns see to that.
 
 Exit code 0: nothing got slower. 1: something did. 2: nothing could be compared: an unknown commit, say, one
 that cannot be built, or a machine so noisy that 15 % would be lost in it. 3: a wrong answer.
@@ -40,7 +41,8 @@ FALSE_ALARMS = 0.01
 THRESHOLD = 0.08
 #: growth that has to be visible, and the share of benchmarks where noise may hide it
 SEEN, MOST_BLIND = 0.15, 0.25
-ROUNDS = 12
+#: processes of each commit in a look, and how often there is one
+ROUNDS, LOOKS = 12, 2
 
 OK, SLOWER, UNUSABLE, WRONG = range(4)
 #: asv's exit code for this; others say that it could not run or build
@@ -60,6 +62,8 @@ class Comparison(NamedTuple):
     seconds: tuple[float, float]
     p: float
     slower: bool
+    #: whether the medians grew so much, but not beyond chance
+    undecided: bool
 
     def growth(self, figure: str) -> float:
         base, head = getattr(self, figure)
@@ -83,8 +87,10 @@ def compare(base: Samples, head: Samples) -> list[Comparison]:
         )
         medians = {figure: (median(before), median(after)) for figure, (before, after) in pairs.items()}
         growth = min(after / before - 1 for before, after in medians.values())
-        slower = p <= FALSE_ALARMS / len(shared) and growth > THRESHOLD
-        found.append(Comparison(name, **medians, p=p, slower=slower))
+        certain, grown = p <= FALSE_ALARMS / (LOOKS * len(shared)), growth > THRESHOLD
+        found.append(
+            Comparison(name, **medians, p=p, slower=certain and grown, undecided=grown and not certain)
+        )
     return sorted(found, key=lambda c: -min(map(c.growth, FIGURES)))
 
 
@@ -97,7 +103,7 @@ def blind(base: Samples) -> list[str]:
 def report(
     comparisons: list[Comparison], rounds: int, every: bool = False, hidden: Sequence[str] = ()
 ) -> str:
-    """The benchmarks that got slower, or ``every`` one, with both figures; and the verdict in a line.
+    """The benchmarks that got slower or may have, or ``every`` one, with both figures; the verdict in a line.
 
     ``hidden`` are those that `blind` found.
     """
@@ -110,9 +116,10 @@ def report(
             *(f"{value:.3f}" for value in c.ratio),
             f"{c.growth('ratio'):+.1%}",
             f"{c.p:.1g}",
-            "slower" if c.slower else "",
+            "slower" if c.slower else "perhaps" if c.undecided else "",
         ]
-        for c in (comparisons if every else slower)
+        for c in comparisons
+        if every or c.slower or c.undecided
     ]
     header = ["benchmark", "duration: base", "head", "change", "ratio: base", "head", "change", "p", ""]
     verdict = (
@@ -279,21 +286,26 @@ def run(options: argparse.Namespace) -> int:
     if options.answers:
         print("The answers of both are right.")
         return OK
-    with pinned_to_one_core():
-        in_turns(sides, options.rounds)
-    samples = [side.samples() for side in sides]
-    comparisons = compare(*samples)
-    if not comparisons:
-        raise GateError("the commits have no benchmark in common")
-    hidden = blind(samples[0])
-    print(report(comparisons, options.rounds, options.every, hidden))
+    rounds = 0
+    for _ in range(LOOKS):
+        with pinned_to_one_core():
+            in_turns(sides, options.rounds)
+        rounds += options.rounds
+        samples = [side.samples() for side in sides]
+        comparisons, hidden = compare(*samples), blind(samples[0])
+        if not comparisons:
+            raise GateError("the commits have no benchmark in common")
+        noisy = len(hidden) > MOST_BLIND * len(comparisons)
+        if not noisy and not any(c.undecided for c in comparisons):
+            break
+    print(report(comparisons, rounds, options.every, hidden))
     if options.json:
-        record = {"base": base, "head": head, "rounds": options.rounds, "samples": samples}
+        record = {"base": base, "head": head, "rounds": rounds, "samples": samples}
         record["slower"] = [c.name for c in comparisons if c.slower]
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if any(c.slower for c in comparisons):
         return SLOWER
-    if len(hidden) > MOST_BLIND * len(comparisons):
+    if noisy:
         raise GateError("the machine is too noisy to tell; nothing else may run on it meanwhile")
     return OK
 
@@ -304,7 +316,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("base", help="the commit to compare with, as main or HEAD~1")
     parser.add_argument("head", nargs="?", default="HEAD", help="the commit that may be slower (HEAD)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"processes of each commit ({ROUNDS})")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help=f"processes of each commit in a look ({ROUNDS})"
+    )
     parser.add_argument("--answers", action="store_true", help="build and verify only, time nothing")
     parser.add_argument("--every", action="store_true", help="print every benchmark, not only slower ones")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every sample to a file")

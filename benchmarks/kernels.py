@@ -15,6 +15,7 @@ import numpy as np
 import fastnet
 from benchmarks.common import ACTIVATIONS, DTYPES, LAYERS, Problem, Suite, draw, twin
 from benchmarks.network import MODELS
+from benchmarks.trainers import TASKS
 from fastnet import reference
 
 
@@ -66,7 +67,9 @@ def require_benchmarks(benchmarked: Iterable[str]) -> None:
         if inspect.isclass(value) and (hasattr(value, "forward") or hasattr(value, "predict"))
     }
     if missing := sorted(computing - set(benchmarked)):
-        raise ImportError(f"no benchmark of {', '.join(missing)}: add to kernels.PROBLEMS or network.MODELS")
+        raise ImportError(
+            f"no benchmark of {', '.join(missing)}: add to kernels.PROBLEMS, network.MODELS or trainers.TASKS"
+        )
 
 
-require_benchmarks([*PROBLEMS, *MODELS])
+require_benchmarks([*PROBLEMS, *MODELS, *(task.loss for task in TASKS.values())])

@@ -10,26 +10,55 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any
+from typing import Any, ClassVar
 
 import fastnet
 from benchmarks import machine
-from benchmarks.common import DTYPES
+from benchmarks.common import DTYPES, one_thread
 from benchmarks.peers import LeftOut, versions, wanted
 from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
-from benchmarks.trainers import PUBLISHED, TASKS, TRAINERS
+from benchmarks.trainers import PUBLISHED, TASKS, TRAINERS, prepared
 from benchmarks.workers import compare, working
-from fastnet.timing import Timing
+from fastnet.timing import Timing, take_turns
 
 Results = dict[tuple[str, str], dict[str, Timing]]
 
 #: what `fit` competes with; the others are the loops in fastnet and NumPy
 PEERS = [name for name in TRAINERS if name not in ("fastnet", "fastnet-loop", "numpy")]
 HEADINGS = {"fastnet-loop": "loop", "numpy": "NumPy loop"}
+
+
+class Training:
+    """For asv: `fit`, and the book's loop with fastnet, beside the book's loop with the reference."""
+
+    params = (["2-10-3 x 30", "64-32-10 x 32", "784-128-10 x 128"], DTYPES)
+    param_names = ("problem", "dtype")
+    #: Cap on every dimension, for a quick look at whether it runs at all.
+    max_size: int | None = None
+    timing: ClassVar[dict[str, Any]] = {"rounds": 7}
+
+    def setup(self, problem: str, dtype: str) -> None:
+        one_thread()
+        names = ("numpy", "fastnet", "fastnet-loop")
+        self.trained = {name: prepared(name, problem, dtype, 1, self.max_size) for name in names}
+
+    def _ratio(self, name: str) -> float:
+        calls = {"numpy": self.trained["numpy"], name: self.trained[name]}
+        return take_turns(calls, **self.timing)[name].ratio
+
+    def track_fit_ratio(self, problem: str, dtype: str) -> float:
+        return self._ratio("fastnet")
+
+    def track_loop_ratio(self, problem: str, dtype: str) -> float:
+        return self._ratio("fastnet-loop")
+
+    track_fit_ratio.unit = "fit / loop of the reference"  # type: ignore[attr-defined]
+    track_loop_ratio.unit = "loop of fastnet / loop of the reference"  # type: ignore[attr-defined]
 
 
 def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
@@ -39,12 +68,12 @@ def best_peer(times: dict[str, Timing]) -> tuple[str, float]:
 
 
 def measure(
-    points: list[tuple[str, str]], threads: int, rounds: int, **options: Any
+    points: list[tuple[str, str]], threads: int, rounds: int, skip: Iterable[str] = (), **options: Any
 ) -> tuple[Results, LeftOut]:
     """Time of every library that can, `fit` first: it is the baseline of the ratios."""
     results: Results = {}
     left_out = LeftOut()
-    with working(TRAINERS, threads) as workers:
+    with working([name for name in TRAINERS if name not in skip], threads) as workers:
         for label, dtype in points:
             times, failed = compare(workers, label, dtype, rounds, training=True, **options)
             for name, why in failed.items():
@@ -77,8 +106,8 @@ def summary(results: Results, cores: str) -> str:
     ahead = [f"{at} ({name}, {ratio:.2f})" for at, (name, ratio) in best.items() if ratio < 1]
     return (
         f"On {cores}, {len(results)} points, geometric means: `fit` is {mean:.2f} times as fast as the best "
-        f"other library at each point, and {fits:.2f} times as fast as the NumPy loop; the same loop with fastnet "
-        f"is {loops:.2f} times as fast. A peer is ahead at: {', '.join(ahead) or 'no point'}."
+        f"other library at each point, and {fits:.2f} times as fast as the NumPy loop; the same loop with "
+        f"fastnet is {loops:.2f} times as fast as that. A peer is ahead at: {', '.join(ahead) or 'no point'}."
     )
 
 
@@ -123,6 +152,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--cores", choices=("one", "all"), default="one", help="pinned to one core, or on all"
     )
     parser.add_argument("--only", action="append", help="problems whose label contains this (repeatable)")
+    parser.add_argument("--skip", action="append", choices=PEERS, default=[], help="libraries (repeatable)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
     parser.add_argument(
@@ -144,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
         with_tables(options.write, {marker: ""})
     with pinned_to_one_core() if options.cores == "one" else nullcontext():
         threads = fastnet.get_num_threads()
-        results, left_out = measure(list(product(labels, DTYPES)), threads, options.rounds)
+        results, left_out = measure(list(product(labels, DTYPES)), threads, options.rounds, options.skip)
     libraries = [name for name in PEERS if name != "torch.compile"]
     parts = [
         markdown(results, f"{threads} core(s)"),

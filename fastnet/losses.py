@@ -168,7 +168,7 @@ class SoftmaxWithLoss(Loss):
     >>> import numpy as np
     >>> from fastnet import SoftmaxWithLoss
     >>> loss = SoftmaxWithLoss()
-    >>> loss.forward(np.log([[0.5, 0.25, 0.25]]), np.array([0])) == -np.log(0.5)
+    >>> bool(loss.forward(np.log([[0.5, 0.25, 0.25]]), np.array([0])) == -np.log(0.5))
     True
     >>> loss.backward()
     array([[-0.5 ,  0.25,  0.25]])
@@ -220,7 +220,7 @@ class SigmoidWithLoss(Loss):
     >>> import numpy as np
     >>> from fastnet import SigmoidWithLoss
     >>> loss = SigmoidWithLoss()
-    >>> loss.forward(np.array([[0.0]]), np.array([[1]])) == np.log(2)
+    >>> bool(loss.forward(np.array([[0.0]]), np.array([[1]])) == np.log(2))
     True
     >>> loss.backward()
     array([[-0.5]])

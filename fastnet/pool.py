@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from _thread import start_new_thread
+from collections import deque
 from collections.abc import Callable
 
 
@@ -24,8 +26,9 @@ class _Task:
 
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
-        #: who wants it, in order; the first has it, however often an interrupted one asks again
-        self.claims: list[str] = []
+        #: who wants it, in order; the first has it, however often an interrupted one asks again. A deque has
+        #: room for that from the start: where there is no memory left, a list could never say it.
+        self.claims: deque[str] = deque()
         self.done = threading.Lock()
         self.done.acquire()
         self.ended = False
@@ -52,11 +55,15 @@ class _Task:
             self.done.acquire()
 
 
-class _Helper(threading.Thread):
-    """A thread that waits for tasks."""
+class _Helper:
+    """A thread that waits for tasks.
+
+    No `threading.Thread`: that would wait until it runs, for ever if there is no memory for it to.
+    """
+
+    __slots__ = ("task", "wake")
 
     def __init__(self) -> None:
-        super().__init__(name="fastnet", daemon=True)
         self.task: _Task | None = None
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -64,13 +71,13 @@ class _Helper(threading.Thread):
     def run(self) -> None:
         while True:
             self.wake.acquire()
-            task, self.task = self.task, None
-            if task is not None:
-                task.run()
+            if self.task is not None:
+                self.task.run()
+                self.task = None  # keeps no error alive either, which would keep the arrays of its call
             _idle.append(self)
 
 
-_idle: list[_Helper] = []
+_idle: deque[_Helper] = deque()
 _helpers = 0  # in all
 _lock = threading.RLock()  # starting a thread may run a finalizer or signal handler that calls, too
 
@@ -78,37 +85,39 @@ _lock = threading.RLock()  # starting a thread may run a finalizer or signal han
 def ask_for_help(function: Callable[[], None], count: int, most: int, tasks: list[_Task]) -> None:
     """Have up to `count` helpers call a function, on threads that are idle or new; `most` at a time in all.
 
-    Adds to `tasks`, which `collect` takes, maybe less than was asked for: for busy helpers nobody waits.
+    Adds to `tasks`, which `collect` takes, maybe less than was asked for: for busy helpers nobody waits, and
+    where there is no memory or no thread to be had, who asks does all of it.
     """
     global _helpers
     try:
         while len(tasks) < count:
-            try:
-                helper: _Helper | None = _idle.pop()
-            except IndexError:
-                helper = _new_helper(most)
+            task = _Task(function)
+            tasks.append(task)
+            helper = _idle_or_new(most)
             if helper is None:
                 break
-            helper.task = task = _Task(function)
-            tasks.append(task)
+            helper.task = task
             helper.wake.release()
+    except (MemoryError, RuntimeError):  # the latter for no memory for a lock, too, and when Python ends
+        pass
     except BaseException:  # an interrupt: the helper at hand may be lost, and another has to take its place
         with _lock:
             _helpers -= 1
         raise
 
 
-def _new_helper(most: int) -> _Helper | None:
-    """One more, unless there are enough, or no more to be had."""
+def _idle_or_new(most: int) -> _Helper | None:
+    """A helper that waits, or a new one; None if there are enough already, or Python ends."""
     global _helpers
+    try:
+        return _idle.pop()
+    except IndexError:
+        pass
     with _lock:
         if _helpers >= most or sys.is_finalizing():  # a thread begun then would never start
             return None
         helper = _Helper()
-        try:
-            helper.start()
-        except RuntimeError:  # the interpreter is ending, or the system gives no more threads
-            return None
+        start_new_thread(helper.run, ())
         _helpers += 1
         return helper
 

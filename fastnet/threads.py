@@ -159,6 +159,7 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
         run(0, rows)
         return
     numbers = itertools.count()  # of the pieces still to be done; taking one is atomic
+    nothing_more = itertools.count(rows)  # made ahead: there may be no memory then
 
     def take() -> None:
         while (first := next(numbers) * piece) < rows:
@@ -166,7 +167,7 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
 
     def give_up() -> None:
         nonlocal numbers
-        numbers = itertools.count(rows)
+        numbers = nothing_more
 
     together(take, min(threads, -(-rows // piece)), threads, give_up)
 

@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ _VALUES = [
 
 
 def _damaged(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Bits flipped, bytes set, a piece cut out, doubled or taken from another file, the end lost or longer."""
+    """Bits flipped, bytes set, a piece cut out, doubled or from another file, the end lost or longer."""
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         at = rng.randrange(len(changed)) if changed else 0
@@ -195,10 +196,8 @@ def _fields(content: bytes, start: int, stop: int, depth: int = 0) -> Iterator[t
             size, inner = _varint(content, begin, stop)
             end = inner + size
             if end <= stop and depth < 6:
-                try:
+                with suppress(ValueError):  # it may be a string or numbers
                     yield from list(_fields(content, inner, end, depth + 1))
-                except ValueError:
-                    pass  # a string or numbers
         else:
             raise ValueError(kind)
         if end > stop:
@@ -254,7 +253,7 @@ def onnx_mutant(rng: random.Random, seeds: list[bytes]) -> bytes:
         if way < 3 and kind == 0:
             new = content[tag:begin] + _as_varint(rng.choice(HOSTILE))
         elif way < 4 and kind == 2:
-            size, inner = _varint(content, begin, end)
+            _, inner = _varint(content, begin, end)
             damaged = _damaged(rng, content[inner:end] or b"\0", other)
             new = content[tag:begin] + _as_varint(len(damaged)) + damaged
         elif way == 4:

@@ -31,6 +31,7 @@ from benchmarks import (
     startup,
     table,
     threads,
+    training,
     ways,
 )
 from fastnet import reference
@@ -76,7 +77,8 @@ FRESH_PROCESSES = (startup.Startup, memory.Growth, threads.AllCores)
 #: What measures everything in ``setup_cache``: tests of its own, in test_gate.py.
 AT_ONCE = (ways.Answers, ways.Ways)
 IN_PROCESS = [cls for cls in CLASSES if cls not in FRESH_PROCESSES + AT_ONCE]
-VERIFIED = [cls for cls in IN_PROCESS if cls is not control.Control]
+#: those that verify a Problem; test_training_benchmark.py has the others
+VERIFIED = [cls for cls in IN_PROCESS if cls not in (control.Control, training.Training)]
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,8 @@ def tiny(monkeypatch):
         (memory.Memory, "max_size", 5),
         (threads.Threads, "max_size", 5),
         (threads.Threads, "timing", {"rounds": 1, "min_time": 0}),
+        (training.Training, "max_size", 5),
+        (training.Training, "timing", {"rounds": 1, "min_time": 0}),
         (control.Control, "size", 5),
     ]:
         monkeypatch.setattr(cls, name, value)
@@ -125,6 +129,7 @@ def test_the_suites_are_found():
         startup.Startup,
         threads.AllCores,
         threads.Threads,
+        training.Training,
         ways.Answers,
         ways.Ways,
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import shutil
@@ -109,14 +110,17 @@ def test_a_damaged_cache_is_mended_or_done_without(filled, damage, record_proper
     answer = call(filled, "damaged")
     record_property("tried", len(files))
     if damage == "a folder":
-        assert answer.startswith("[[1.0, 1.0]] [0.5] ['fastnet compiles without a cache: IsADirectoryError")
+        assert answer.startswith("[[1.0, 1.0]] [0.5] ")
+        assert "fastnet compiles without a cache: IsADirectoryError" in answer
         assert answer.count("fastnet compiles") == 1
     elif damage == "of another":  # whole, but in the wrong place: as good as unreadable
         assert answer.startswith("[[1.0, 1.0]] [0.5] ")
         assert answer.count("fastnet compiles") <= 1
     else:
         assert answer == "[[1.0, 1.0]] [0.5] []"
-        assert [path.stat().st_size for path in files] == [len(data) for data in contents]
+        for path in files:
+            kept = path.read_bytes()
+            assert hashlib.sha256(kept[32:]).digest() == kept[:32], f"{path.name} is not mended"
 
 
 def files_in(folder):
@@ -162,7 +166,7 @@ class FullDisk(bytes):
 def test_processes_that_write_at_once(tmp_path, record_property):
     files, keys = files_in(tmp_path), ["float32", "float64"]
     code = {key: [key] * 20_000 for key in keys}
-    children = []
+    children: list[int] = []
     for key in [*keys, *keys]:
         children.append(os.fork())
         if not children[-1]:
@@ -194,7 +198,8 @@ def test_a_full_disk(filled, record_property):
             path.unlink()
     before = sorted(folder.rglob("*"))
     answer = call(filled, "full", before=LIMITED)
-    assert answer.startswith("[[1.0, 1.0]] [0.5] ['fastnet compiles without a cache: OSError: [Errno 27]")
+    assert answer.startswith("[[1.0, 1.0]] [0.5] ")
+    assert "fastnet compiles without a cache: OSError: [Errno 27]" in answer
     assert answer.count("fastnet compiles") == 1
     assert sorted(folder.rglob("*")) == before, "something half-written is left"
     record_property("tried", 1)
@@ -258,7 +263,8 @@ def test_a_read_only_install(filled, home, record_property):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-    assert answer.startswith("[[1.0, 1.0]] [0.5] ['fastnet compiles without a cache: RuntimeError")
+    assert answer.startswith("[[1.0, 1.0]] [0.5] ")
+    assert "fastnet compiles without a cache: RuntimeError" in answer
     assert answer.count("fastnet compiles") == 1
     record_property("tried", 1)
 

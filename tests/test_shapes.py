@@ -157,6 +157,27 @@ def test_layouts_of_narrow_layers(x_layout, w_layout, dtype):
         same_case(case("Affine", dtype, (257, fan_out), (rows,), x_layout, w_layout))
 
 
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("width", [0, 5])
+def test_no_columns_of_any_number_of_rows(width, dtype):
+    """A trillion rows of nothing are no work. In a process of its own, which may be ended."""
+    program = f"""
+import numpy as np
+import fastnet
+x = np.broadcast_to(np.zeros((1, {width}), "{dtype}"), (1 << 40, {width}))
+layer = fastnet.Affine(np.zeros(({width}, 0), "{dtype}"), np.zeros(0, "{dtype}"))
+out = np.empty((1 << 40, 0), "{dtype}")
+for _ in range(2):
+    assert layer.forward(x).shape == layer.forward(x, out).shape == out.shape
+    assert fastnet.Sequential([layer, fastnet.Softmax()]).predict(x).shape == out.shape
+if {width} == 0:
+    predict, params = fastnet.njit_predict(layer)
+    predict(x.copy(), params, out)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("label", LABELS)
 def test_two_results_are_two_arrays(label):
     c = case(label, "float32", (17, 33, 9), (67,))

@@ -154,7 +154,7 @@ class Graph:
         return before + 1 if before >= 0 else -1
 
     def constant(self, name: str) -> Any:
-        """The array of this name, or None if it is no constant. It is made anew each time, and belongs to who asks.
+        """The array of this name, or None if it is no constant. It is made anew each time.
 
         Raises
         ------

@@ -73,6 +73,8 @@ def from_state_dict(state: Mapping[str, Any], activations: str | Sequence[str]) 
 
     Raises
     ------
+    TypeError
+        If the state is no mapping, a key no string, or activations are neither a string nor several.
     ValueError
         If a key belongs to no linear layer, the number of activations is not that of the layers, an
         activation is unknown, or shapes or dtypes do not fit. The message names it.
@@ -86,15 +88,19 @@ def from_state_dict(state: Mapping[str, Any], activations: str | Sequence[str]) 
     array([[0.],
            [6.]])
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"from_state_dict takes a mapping of names to arrays, not {type(state).__name__}")
     names = _linear_names(state)
     if isinstance(activations, str):
         activations = [activations] * (len(names) - 1) + ["identity"]
+    elif not isinstance(activations, Sequence):
+        raise TypeError(f"activations are a string or a sequence of them, not {type(activations).__name__}")
     if len(activations) != len(names):
         weights = ", ".join(f"{name}weight" for name in names)
         raise ValueError(f"{len(activations)} activations for {len(names)} linear layers: {weights}")
     layers: list[Any] = []
     for name, activation in zip(names, activations, strict=True):
-        if activation not in ACTIVATIONS:
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise ValueError(f"activation {activation!r} is none of {', '.join(ACTIVATIONS)}")
         layers.append(_linear(state[f"{name}weight"], state.get(f"{name}bias"), name))
         layer = ACTIVATIONS[activation]
@@ -108,7 +114,10 @@ def _array(tensor: Any, where: str) -> Any:
     if isinstance(tensor, np.ndarray):
         return tensor
     try:
-        return tensor.detach().cpu().numpy()
+        array = tensor.detach().cpu().numpy()
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"its numpy() is of class {type(array).__name__}")
+        return array
     except Exception as error:  # bfloat16, meta device, quantized, sparse: PyTorch has a class for each
         raise ValueError(
             f"{where}: no array of it, as it is {getattr(tensor, 'dtype', type(tensor).__name__)} on "
@@ -172,6 +181,8 @@ def _linear_names(state: Mapping[str, Any]) -> list[str]:
     """The names of the linear layers in a state dictionary, with their dots, in order."""
     names: list[str] = []
     for key in state:
+        if not isinstance(key, str):
+            raise TypeError(f"a state dictionary with the key {key!r:.80}, which is no string")
         part = key.rpartition(".")[2]
         name = key.removesuffix(part)
         if part not in ("weight", "bias"):

@@ -120,7 +120,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def _read(name: Any) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file, empty if it is none, and the bytes of the file, as many as it tells of.
+    """The header of a safetensors file, empty if it is none, and as many bytes of the file as it tells of.
 
     Read, not mapped: a mapped file that another process cuts short meanwhile ends this one by SIGBUS. The
     library reads metadata from mapped files alone, so the header, which is JSON, is parsed here as well.

@@ -13,7 +13,7 @@ from numba import types
 from fastnet.kernels.columns import shared_bytes
 from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
 from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
-from fastnet.kernels.jit import source_digest, uncollected, with_cache_if_possible
+from fastnet.kernels.jit import source_digest, with_cache_if_possible
 from fastnet.kernels.lock import lock
 from fastnet.kernels.network import compile_run_outputs, compile_run_samples
 from fastnet.kernels.row import compile_run_few
@@ -106,8 +106,7 @@ class Entries:
             if cache not in self.functions:
                 self.functions[cache] = make_entries(source_digest(), cache)
             function = self.functions[cache][which]
-            with uncollected():
-                function.compile(signature)
+            function.compile(signature)
             self._note(cache, sum(function.stats.cache_hits.values()))
             return function.overloads[signature].entry_point
 
@@ -117,8 +116,7 @@ class Entries:
         """One of _KERNELS, compiled or loaded by the first who asks."""
 
         def compile(cache: bool) -> Any:
-            with uncollected():
-                made = _KERNELS[number](numba.from_dtype(self.dtype), source_digest(), cache)
+            made = _KERNELS[number](numba.from_dtype(self.dtype), source_digest(), cache)
             self._note(cache, made.cache_hits)
             return made
 

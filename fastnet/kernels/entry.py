@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
 from fastnet.kernels.activations import activate
 from fastnet.kernels.bind import BOUND, bind_layers, bind_out
 from fastnet.kernels.cache import cached
@@ -30,7 +28,7 @@ from fastnet.kernels.headers import (
     same_items,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS
+from fastnet.kernels.jit import OPTIONS, njit
 from fastnet.kernels.layout import copy_block
 from fastnet.kernels.network import (
     aligned,
@@ -84,7 +82,7 @@ _LOCK_HELD = 1 << 21
 def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
     # A cached function is looked up by its own file and by what it closes over: with the digest of all
     # kernel sources among that, an edit in any of them leaves no stale code running.
-    @numba.njit(nogil=False, **OPTIONS)
+    @njit(nogil=False, **OPTIONS)
     def predict(x_ref, out_ref, layers_ref, recipe_ref):
         digest  # noqa: B018
         recipe, x, out = address_of(recipe_ref), address_of(x_ref), address_of(out_ref)
@@ -101,7 +99,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if code != BOUND or (out != none and not bind_out(out, x, axes, batch, columns, table)):
             count_reference(none)
             return owned(x_ref, none)
-        if work > _LOCK_HELD:
+        if work > _LOCK_HELD and columns > 0:
             large = list_item(recipe, FALSE)
             count_reference(large)
             return owned(x_ref, large)
@@ -128,6 +126,8 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             store_int64(table + OUT, data(out))
         else:
             count_reference(out)
+        if columns == 0:  # of any number of rows, which need no memory then
+            return owned(x_ref, out)
         if few:
             call(zero, function, (table, batch))
             return owned(x_ref, out)
@@ -139,7 +139,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return owned(x_ref, no_memory())
         return owned(x_ref, out)
 
-    @numba.njit(nogil=False, **OPTIONS)
+    @njit(nogil=False, **OPTIONS)
     def bind(x_ref, out_ref, dense_ref, program_ref, table_ref):
         digest  # noqa: B018
         dense, x, table = address_of(dense_ref), address_of(x_ref), data(address_of(table_ref))
@@ -150,7 +150,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             return -1
         return work
 
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def run(table_ref, first, stop):
         digest  # noqa: B018
         zero = zero_of(table_ref)
@@ -163,7 +163,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             raise MemoryError("no memory for intermediate results")
         return 0
 
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def strips(table_ref, shared_ref, rows, count):
         digest  # noqa: B018
         zero = zero_of(table_ref)
@@ -178,7 +178,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         free(scratch)
         return 0
 
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def alone(x_ref, out_ref, activation, width):
         digest  # noqa: B018
         zero = zero_of(x_ref)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from fastnet.kernels.checks import T_TABLE_BYTES
@@ -24,7 +23,7 @@ from fastnet.kernels.gradients import (
     zeros_bytes,
 )
 from fastnet.kernels.headers import address_of, data, zero_of
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.jit import OPTIONS, kernel, njit
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
 from fastnet.kernels.primitives import allocate, copy_element, free, load_int64, size_of, store_int64
@@ -222,7 +221,7 @@ def run_batches(zero, table, begin, end):
 def make_run_epoch(digest: str) -> Any:
     """The compiled function that Python calls: (int64 table, first batch, batch to stop before)."""
 
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def run_epoch(table_ref, begin, end):
         digest  # noqa: B018
         return run_batches(zero_of(table_ref), data(address_of(table_ref)), begin, end)

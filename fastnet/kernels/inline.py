@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -16,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, type_callable
 
 from fastnet.kernels import vector
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.jit import OPTIONS, kernel, njit
 from fastnet.kernels.params import check_types, depth_of
 from fastnet.kernels.primitives import call, load_int64, size_of, store_int64
 from fastnet.kernels.program import ACTIVATIONS, KERNELS, RUN, RUN_LARGE
@@ -157,6 +156,8 @@ def _checked_run(
         columns_apart = x_row == out_row and offset >= columns * size and offset + fan_out * size <= x_row
         if x_row <= 0 or x_col != size or out_col != size or not columns_apart:
             raise ValueError("out overlaps x")
+    if fan_out == 0:
+        return
     store_int64(table + X, x)
     store_int64(table + X_ROW, x_row)
     store_int64(table + X_COL, x_col)
@@ -202,7 +203,7 @@ def predict(x, params, out):
     _from_python(x, params, out)
 
 
-@numba.njit(nogil=True, **OPTIONS)
+@njit(nogil=True, **OPTIONS)
 def _from_python(x, params, out):
     predict(x, params, out)
 

@@ -20,27 +20,46 @@ from fastnet.kernels.lock import lock
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Surroundings of the compiler.
+
+    Without the cyclic garbage collector, which takes a tenth of the time; and also where NUMBA_DISABLE_JIT is
+    set: that lets the user's functions run in Python, for a debugger or for coverage, but kernels work on
+    addresses, which Python cannot do.
+    """
+    was_on, disabled = gc.isenabled(), config.DISABLE_JIT
+    gc.disable()
+    config.DISABLE_JIT = 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = disabled
+        if was_on:
+            gc.enable()
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` in these surroundings, now and whenever the function is compiled."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        with compiling():
+            compiled = numba.njit(**options)(function)
+        compiled.compile = compiling()(compiled.compile)
+        return compiled
+
+    return decorate
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that only other compiled functions call: it needs no way in from Python or C.
 
     Left alone, Numba would compile it anew for every number that a caller writes out as an argument.
     """
-    compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
     template = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     return compiled
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector, which takes a tenth of the time that Numba compiles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 _warned = False
@@ -52,7 +71,7 @@ def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
     The first time in a process that it comes to this, a warning says so.
     """
     global _warned
-    with lock:
+    with lock, compiling():
         try:
             return compile(True)
         except Exception as error:

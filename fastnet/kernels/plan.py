@@ -6,9 +6,7 @@ the order of every sum, hence every bit of the result, is the same either way.
 
 from __future__ import annotations
 
-import numba
-
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.jit import OPTIONS, kernel, njit
 from fastnet.kernels.layer import FAST_WEIGHTS, is_narrow, way
 from fastnet.kernels.network import hidden_buffers
 from fastnet.kernels.primitives import load_int64, size_of
@@ -73,7 +71,7 @@ def plan(zero, table, batch):
     return 0, (each + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def explained(zero, table, batch, i):
     """For Python to call: (samples in lanes?, rows of a block, how layer i reads its weights then)."""
     by_samples, block = plan(zero, table, batch)

@@ -54,7 +54,7 @@ from fastnet.kernels.headers import (
     stride,
     zero_of,
 )
-from fastnet.kernels.jit import OPTIONS, source_digest, uncollected, with_cache_if_possible
+from fastnet.kernels.jit import OPTIONS, njit, source_digest, with_cache_if_possible
 from fastnet.kernels.lock import lock
 from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
 from fastnet.kernels.primitives import allocate, free, load_int64, size_of, stack_bytes
@@ -70,7 +70,7 @@ _NUMBER_BYTES = 8 * NUMBERS
 
 
 def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def affine_backward(dout_ref, x_ref, w_ref, dx_ref, dw_ref, db_ref, table_ref):
         digest  # noqa: B018
         zero = zero_of(dout_ref)
@@ -115,7 +115,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if taken != 0:
             free(taken)
 
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def activation_backward(activation, dout_ref, y_ref, dz_ref, table_ref):
         digest  # noqa: B018
         dout, y, dz = address_of(dout_ref), address_of(y_ref), address_of(dz_ref)
@@ -137,7 +137,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 data(dout), data(y), data(dz),
             )  # fmt: skip
 
-    @numba.njit(nogil=True, **OPTIONS)
+    @njit(nogil=True, **OPTIONS)
     def loss(kind, x_ref, t_ref, y_ref, dz_ref, table_ref):
         digest  # noqa: B018
         zero, table = zero_of(x_ref), data(address_of(table_ref))
@@ -176,7 +176,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             free(taken)
         return result
 
-    @numba.njit(nogil=False, **OPTIONS)
+    @njit(nogil=False, **OPTIONS)
     def update(optimizer, p_ref, g_ref, m_ref, v_ref, a, b, c, d, table_ref):
         digest  # noqa: B018
         zero, table = zero_of(p_ref), data(address_of(table_ref))
@@ -278,8 +278,7 @@ class TrainingEntries:
     def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
         def compile(cache: bool) -> Any:
             functions = self._functions if cache else _make_entries(self._digest, False)
-            with uncollected():
-                functions[which].compile(signature)
+            functions[which].compile(signature)
             return functions[which].overloads[signature].entry_point
 
         return with_cache_if_possible(compile)
