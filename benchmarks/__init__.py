@@ -17,8 +17,16 @@ THREAD_VARIABLES = (
 #: Set to something else only in processes of their own, which ``benchmarks.workers`` starts.
 COUNT_VARIABLE = "BENCHMARK_BLAS_THREADS"
 
+#: Rounds of every comparison under asv, whose ``--quick`` knows nothing of them.
+ROUNDS_VARIABLE = "BENCHMARK_ROUNDS"
+
 if "numpy" not in sys.modules:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, os.environ.get(COUNT_VARIABLE, "1")))
+
+# asv installs one commit after the other in the same place. Numba tells their kernels apart by a digest of
+# the sources (`fastnet/kernels/jit.py`); with a cache for each commit, nothing depends on that.
+if {"ASV_COMMIT", "ASV_ENV_DIR"} <= os.environ.keys():
+    os.environ["NUMBA_CACHE_DIR"] = os.path.join(os.environ["ASV_ENV_DIR"], "numba", os.environ["ASV_COMMIT"])
 
 #: Whether NumPy's BLAS was loaded, or is going to be, with one thread.
 BLAS_HAS_ONE_THREAD = os.cpu_count() == 1 or all(os.environ.get(name) == "1" for name in THREAD_VARIABLES)

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 import fastnet
-from benchmarks.common import DTYPES, LAYERS, Problem, Suite, draw, twin
+from benchmarks.common import ACTIVATIONS, DTYPES, LAYERS, Problem, Suite, draw, twin
 from benchmarks.network import MODELS
+from benchmarks.trainers import TASKS
 from fastnet import reference
 
 
-def activation_problem(activation: type, before: Any, x: np.ndarray) -> Problem:
+def activation_problem(activation: str, before: Any, x: np.ndarray) -> Problem:
     """An activation of an array like the one that a network would give it: what the Affine returns."""
-    layer = activation()
+    layer = ACTIVATIONS[activation]()
     return Problem([layer], before.forward(x), layer.forward, twin(layer).forward)
 
 
@@ -37,12 +38,12 @@ def fused_problem(affine: Any, x: np.ndarray) -> Problem:
 
 #: Public class -> what makes its problem from an Affine of the reference and an input.
 PROBLEMS: dict[str, Callable[[Any, np.ndarray], Problem]] = {
-    "Sigmoid": partial(activation_problem, reference.Sigmoid),
+    "Sigmoid": partial(activation_problem, "sigmoid"),
     "Affine": affine_problem,
     "AffineSigmoid": fused_problem,
-    "Tanh": partial(activation_problem, reference.Tanh),
-    "ReLU": partial(activation_problem, reference.ReLU),
-    "Softmax": partial(activation_problem, reference.Softmax),
+    "Tanh": partial(activation_problem, "tanh"),
+    "ReLU": partial(activation_problem, "relu"),
+    "Softmax": partial(activation_problem, "softmax"),
 }
 
 
@@ -66,7 +67,9 @@ def require_benchmarks(benchmarked: Iterable[str]) -> None:
         if inspect.isclass(value) and (hasattr(value, "forward") or hasattr(value, "predict"))
     }
     if missing := sorted(computing - set(benchmarked)):
-        raise ImportError(f"no benchmark of {', '.join(missing)}: add to kernels.PROBLEMS or network.MODELS")
+        raise ImportError(
+            f"no benchmark of {', '.join(missing)}: add to kernels.PROBLEMS, network.MODELS or trainers.TASKS"
+        )
 
 
-require_benchmarks([*PROBLEMS, *MODELS])
+require_benchmarks([*PROBLEMS, *MODELS, *(task.loss for task in TASKS.values())])

@@ -1,6 +1,7 @@
 """Peak memory: of a whole process that predicts once, and what a call takes beyond its output.
 
 ``python -m benchmarks.memory --check`` prints the second and exits with 1 if it is above 8 MiB anywhere.
+``--predict`` measures ``fastnet predict`` on the command line instead (extra ``safetensors``).
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks.common import (
     DTYPES,
+    NETWORKS,
     WrongAnswer,
     draw,
     network_problem,
@@ -25,10 +28,13 @@ from benchmarks.common import (
     shown,
 )
 from benchmarks.processes import printed
-from benchmarks.table import markdown_table
+from benchmarks.table import markdown_table, with_tables
 from fastnet import reference
 
 ALLOWED = 8 * 2**20
+#: what the command line runs over files of so many rows
+COMMAND = ("16-32-8", "float32")
+COMMAND_ROWS = (1000, 1_000_000, 10_000_000)
 
 #: Label -> (sizes, batch): few rows and many, through few units and many. Append only.
 EXTREMES = {
@@ -128,12 +134,66 @@ class Growth:
     track_mebibytes.unit = "MiB"  # type: ignore[attr-defined]
 
 
+_COMMAND = """
+from pathlib import Path
+from fastnet import cli
+assert cli.main({arguments!r}) == 0
+lines = Path("/proc/self/status").read_text().splitlines()
+print(*(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+"""
+
+
+def command_peak(rows: int) -> tuple[int, int]:
+    """Bytes of a .npy of so many rows, and the peak of a process that runs ``fastnet predict`` over it."""
+    import fastnet
+
+    label, dtype = COMMAND
+    with TemporaryDirectory() as folder:
+        model, x, y = (str(Path(folder) / name) for name in ("model.safetensors", "x.npy", "y.npy"))
+        layers, few = draw(label, (NETWORKS[f"{label} x 1"][0], 1000), dtype, None)
+        fastnet.save(sequential([layers[0], reference.Sigmoid(), layers[1]]), model)
+        array = np.lib.format.open_memmap(x, "w+", dtype, (rows, few.shape[1]))
+        for start in range(0, rows, len(few)):
+            array[start : start + len(few)] = few[: rows - start]
+        del array
+        for _ in range(2):  # the first may compile
+            peak = printed(_COMMAND.format(arguments=["predict", model, x, "-o", y]))
+        return Path(x).stat().st_size, int(peak) * 1024
+
+
+def command_table(batches: Iterable[int]) -> str:
+    rows = []
+    for batch in batches:
+        size, peak = command_peak(batch)
+        rows.append([f"{batch:,}", f"{size / 1e6:.3g} MB", f"{peak / 1e6:.0f} MB"])
+    return markdown_table([f"rows through {COMMAND[0]}, {COMMAND[1]}", "INPUT", "peak of the process"], rows)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--only", default="", help="problems whose label contains this")
     parser.add_argument("--check", action="store_true", help="exit 1 if a call takes more than 8 MiB")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
+    parser.add_argument("--predict", action="store_true", help="the peak of fastnet predict instead")
+    parser.add_argument(
+        "--write",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        const=Path("README.md"),
+        help="with --predict: write the table between its markers (README.md)",
+    )
     options = parser.parse_args(argv)
+    if options.write and not options.predict:
+        parser.error("--write goes with --predict")
+    if options.predict:
+        if options.write:  # a file that cannot take the table fails now
+            with_tables(options.write, {"predict-memory": ""})
+        text = command_table(COMMAND_ROWS)
+        if options.write:
+            options.write.write_text(with_tables(options.write, {"predict-memory": text}), encoding="utf-8")
+        print(text)
+        return 0
     labels = [label for label in EXTREMES if options.only in label]
     if not labels:
         raise SystemExit(f"no problem's label contains {options.only!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import fastnet
-from benchmarks import limit
 from benchmarks.common import DTYPES, NETWORKS, Problem, Suite, network_problem, sequential
 
 
@@ -32,6 +31,10 @@ class Predict(Suite):
         return network_problem(problem, dtype, max_size=self.max_size)
 
     def track_times_limit(self, problem: str, dtype: str) -> float:
+        try:
+            from benchmarks import limit
+        except ImportError:  # an old version lacks what the limit is measured with
+            return float("nan")  # to asv: left out
         point = limit.measure(self.problem, problem, **self.timing)
         return point.seconds / point.limit
 

@@ -3,19 +3,22 @@
 ``python -m benchmarks.startup --check`` prints every step and exits with 1 unless these hold: importing
 fastnet takes at most 1.15 times what importing Numba takes; a process that imports fastnet and predicts, its
 kernels in the cache, at most 0.15 s more than one that imports Numba and calls one cached function of one
-line; a first ``predict`` that compiles at most 6 s.
+line; a first ``predict`` that compiles at most 6 s. ``--allow 2`` doubles these seconds, for a machine that
+is slow or busy. What does not hold is measured once more before it counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmarks import ROUNDS_VARIABLE
 from benchmarks.processes import printed
 
 _IMPORTS = """
@@ -53,6 +56,10 @@ STEPS = {
     f"{WHOLE}, float32": ("", _WHOLE_FLOAT32, True),
 }
 
+#: What is judged beside Numba's floor, and what compiles.
+WARM = (WHOLE, f"{WHOLE}, float32")
+COLD = ("first predict, cold cache", "first predict, cold cache, float32")
+
 
 def run_once(step: str, cache: str) -> float:
     """Return the seconds that a step takes in a new process whose Numba cache is the folder ``cache``."""
@@ -86,22 +93,29 @@ class Startup:
     params = tuple(STEPS)
     param_names = ("step",)
     unit = "seconds"
-    repeats = 3
+    repeats = min(3, int(os.environ.get(ROUNDS_VARIABLE, "3")))
 
     def track_seconds(self, step: str) -> float:
         return seconds(step, self.repeats)
 
 
-def verdicts(steps: dict[str, float]) -> dict[str, bool]:
-    """What is asked of start-up, with the figures -> whether it holds."""
+def verdicts(steps: dict[str, float], allow: float = 1.0) -> dict[str, bool]:
+    """What is asked of start-up, with the figures -> whether it holds. ``allow`` multiplies the seconds."""
     imports = steps["import fastnet"] / steps["import numba"]
     found = {f"import fastnet: {imports:.2f} times import numba (at most 1.15)": imports <= 1.15}
-    for step in (WHOLE, f"{WHOLE}, float32"):
-        more = steps[step] - steps[FLOOR]
-        found[f"{step}: {more:+.3f} s beside Numba's floor (at most +0.15)"] = more <= 0.15
-    for step in ("first predict, cold cache", "first predict, cold cache, float32"):
-        found[f"{step}: {steps[step]:.2f} s (at most 6)"] = steps[step] <= 6
+    for step in WARM:
+        more, most = steps[step] - steps[FLOOR], 0.15 * allow
+        found[f"{step}: {more:+.3f} s beside Numba's floor (at most +{most:.2f})"] = more <= most
+    for step in COLD:
+        found[f"{step}: {steps[step]:.2f} s (at most {6 * allow:g})"] = steps[step] <= 6 * allow
     return found
+
+
+def judged(rounds: int, quick: bool) -> dict[str, float]:
+    """Measure every step; if ``quick`` only those that are judged, and those that compile once."""
+    if not quick:
+        return measure(list(STEPS), rounds)
+    return measure(["import numba", "import fastnet", FLOOR, *WARM], rounds) | measure([*COLD], 1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,11 +126,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--check", action="store_true", help="exit 1 if something takes longer than it may")
+    parser.add_argument("--quick", action="store_true", help="only what is judged; what compiles, once")
+    parser.add_argument("--allow", metavar="FACTOR", type=float, default=1.0, help="of the seconds (1)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure to a file")
     options = parser.parse_args(argv)
     with pinned_to_one_core():
-        steps = measure(list(STEPS), options.rounds)
-    found = verdicts(steps)
+        steps = judged(options.rounds, options.quick)
+        if options.check and not all(verdicts(steps, options.allow).values()):
+            print("measured once more: something took too long", file=sys.stderr)
+            steps = judged(options.rounds, options.quick)
+    found = verdicts(steps, options.allow)
     print(
         startup_markdown(steps), *(f"{'yes' if ok else 'NO '} {text}" for text, ok in found.items()), sep="\n"
     )

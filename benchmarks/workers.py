@@ -139,11 +139,15 @@ class _Server:
         dtype: str,
         max_size: int | None = None,
         min_time: float = 0.005,
+        training: bool = False,
     ) -> None:
-        from benchmarks import estimators, libraries
+        from benchmarks import estimators, libraries, trainers
         from benchmarks.common import network_problem
 
-        if label in estimators.ESTIMATORS:
+        call: Any
+        if training:
+            call = trainers.prepared(self.library, label, dtype, self.threads, max_size)
+        elif label in estimators.ESTIMATORS:
             call = estimators.prepared(self.library, label, dtype, self.threads, max_size)
         else:
             problem = network_problem(label, dtype, max_size=max_size)

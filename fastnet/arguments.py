@@ -91,21 +91,40 @@ def prepare(pairs: Sequence[Any], x: Any) -> Prepared | None:
     return Prepared(flat, layers, found, (*lead, width))
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[Any]) -> None:
-    """Raise unless a result of this shape and dtype can be written to `out` while the inputs are read."""
+def check_out(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[Any]
+) -> np.ndarray[Any, Any]:
+    """Raise unless a result of this shape and dtype can be written to `out` while the inputs are read.
+
+    Returns `out` as a plain array of the same memory: what a subclass says of itself need not be so.
+    """
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an ndarray of shape {shape} and {dtype}, not {type(out).__name__}")
-    if out.dtype != dtype:
-        raise TypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
-    if not out.flags.writeable:
-        raise ValueError(f"out of shape {out.shape} is read-only")
-    if _overlaps_itself(out):
-        raise ValueError(f"elements of out overlap: shape {out.shape}, strides {out.strides}")
+    plain = _plain_view(out)
+    if plain.dtype != dtype:
+        raise TypeError(f"out has dtype {plain.dtype}, but the result has dtype {dtype}")
+    if plain.shape != shape:
+        raise ValueError(f"out has shape {plain.shape}, but the result has shape {shape}")
+    if not plain.flags.writeable:
+        raise ValueError(f"out of shape {plain.shape} is read-only")
+    if _overlaps_itself(plain):
+        raise ValueError(f"elements of out overlap: shape {plain.shape}, strides {plain.strides}")
+    check_apart(plain, inputs)
+    return plain
+
+
+def check_apart(out: np.ndarray[Any, Any], inputs: Iterable[Any]) -> None:
+    """Raise if `out` shares memory with an input."""
+    out = _plain_view(out)
     for array in inputs:
-        if isinstance(array, np.ndarray) and _overlap(out, array):
-            raise ValueError(f"out of shape {out.shape} overlaps an input of shape {array.shape}")
+        if isinstance(array, np.ndarray) and _overlap(out, _plain_view(array)):
+            shapes = f"out of shape {out.shape} overlaps an input of shape {_plain_view(array).shape}"
+            raise ValueError(shapes)
+
+
+def _plain_view(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    plain: np.ndarray[Any, Any] = np.ndarray.view(array, np.ndarray)
+    return plain
 
 
 def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:

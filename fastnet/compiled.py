@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnet.arguments import KERNEL_DTYPES, as_kernel_array
-from fastnet.network import fused_steps
+from fastnet.steps import fused_steps
 
 
 class _Chain(NamedTuple):

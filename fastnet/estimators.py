@@ -39,7 +39,10 @@ class _Estimator:
         if x.dtype.kind not in "biuf":
             if x.dtype.kind != "O":
                 raise ValueError(f"x of shape {x.shape} has dtype {x.dtype}, no real numbers")
-            x = x.astype(np.float64)
+            try:
+                x = x.astype(np.float64)
+            except OverflowError as error:
+                raise ValueError(f"x of shape {x.shape} has integers beyond float64: {error}") from error
         return x
 
     def _as_array(self, x: Any) -> Any:
@@ -228,11 +231,11 @@ class Classifier(_Estimator):
             return self.network.predict(x, out)
         p = self.network.predict(x)
         if out is None:
-            out = np.empty((len(p), 2), p.dtype)
+            out = plain = np.empty((len(p), 2), p.dtype)
         else:
-            check_out(out, (len(p), 2), p.dtype, [x])
-        np.subtract(1, p[:, 0], out=out[:, 0])
-        out[:, 1] = p[:, 0]
+            plain = check_out(out, (len(p), 2), p.dtype, [x])
+        np.subtract(1, p[:, 0], out=plain[:, 0])
+        plain[:, 1] = p[:, 0]
         return out
 
     def predict_log_proba(self, x: Any) -> Any:

@@ -8,8 +8,9 @@ import numpy as np
 
 from fastnet import fused
 from fastnet.arguments import Prepared, prepare
-from fastnet.network import fused_steps, runs_of
-from fastnet.threads import get_num_threads, piece_rows
+from fastnet.network import runs_of
+from fastnet.steps import fused_steps
+from fastnet.threads import get_num_threads, piece_rows, strip_threads
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -30,6 +31,8 @@ class Plan(NamedTuple):
     #: of each layer: "broadcast", or "in place", "streamed" or "packed"
     weights: tuple[str, ...]
     threads: int
+    #: what the threads share out: "rows" or "columns"
+    shared: str
     #: rows that a thread takes at a time
     piece: int
     #: multiply-adds asked for over those done in whole vectors: no more of the machine's peak can be reached
@@ -43,7 +46,7 @@ class Plan(NamedTuple):
             f"{self.layers}, {self.dtype}: {self.orientation}, "
             f"tiles of {rows} x {vectors} vectors of {lanes}, blocks of {self.block} rows, "
             f"weights {', '.join(self.weights)}, "
-            f"{self.threads} thread(s) x {self.piece} rows, "
+            f"{self.threads} thread(s) x {self.piece} rows{', columns shared' * (self.shared == 'columns')}, "
             f"{self.share:.0%} of the arithmetic used"
         )
 
@@ -99,7 +102,7 @@ def explain(model: Any, batch: int, dtype: DTypeLike = np.float64) -> list[Plan]
 
 def _not_compiled(run: list[Any], by: str) -> Plan:
     names = ", ".join(type(layer).__name__ for layer in run)
-    return Plan(names, "", by, (0, 0, 0), 0, (), 1, 0, 0.0)
+    return Plan(names, "", by, (0, 0, 0), 0, (), 1, "rows", 0, 0.0)
 
 
 def _share(sizes: list[tuple[int, int]], batch: int, piece: int, lanes: int, by_samples: bool) -> float:
@@ -125,7 +128,12 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     x, out = (np.broadcast_to(zero, (batch, width)) for width in (sizes[0][0], sizes[-1][1]))
     fields = compiled.new_table()
     work = compiled.bind(x, out, ready.layers, compiled.program(activations), fields)
-    piece = min(piece_rows(batch, work * ready.dtype.itemsize, get_num_threads()), max(batch, 1))
+    weight_bytes, work = sum(holder.params[0].nbytes for holder in ready.layers), work * ready.dtype.itemsize
+    piece = min(piece_rows(batch, work, get_num_threads()), max(batch, 1))
+    threads = min(get_num_threads(), -(-batch // piece)) or 1
+    by_columns = strip_threads(batch, weight_bytes, work)
+    if by_columns > 1:
+        threads, piece = by_columns, batch
     choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]
     by_samples, block, _ = choices[0]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
@@ -138,7 +146,8 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
         (target.TILE_ROWS, target.PANEL_VECTORS, lanes),
         block,
         tuple("broadcast" if by_samples else ways[way] for _, _, way in choices),
-        min(get_num_threads(), -(-batch // piece)) or 1,
+        threads,
+        "columns" if by_columns > 1 else "rows",
         piece,
         _share(sizes, batch, piece, lanes, bool(by_samples)),
     )

@@ -9,16 +9,20 @@ import numpy as np
 
 from fastnet import reference
 from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
+from fastnet.kernels.lock import lock
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
-from fastnet.threads import in_pieces
+from fastnet.threads import in_pieces, strip_threads, together
 
 #: activation -> its twin in the reference
-TWINS: dict[int, Any] = {
-    SIGMOID: reference.Sigmoid(),
-    TANH: reference.Tanh(),
-    RELU: reference.ReLU(),
-    SOFTMAX: reference.Softmax(),
+TWINS: dict[int, type[Any]] = {
+    SIGMOID: reference.Sigmoid,
+    TANH: reference.Tanh,
+    RELU: reference.ReLU,
+    SOFTMAX: reference.Softmax,
 }
+
+#: strips of columns for each thread that shares them
+_STRIPS = 2
 
 _compiled: dict[np.dtype[Any], Any] = {}
 
@@ -32,9 +36,10 @@ def kernels(dtype: np.dtype[Any]) -> Any:
     """Compiled entry points for float32 or float64. Numba is imported by the first call, not before."""
     found = _compiled.get(dtype)
     if found is None:
-        from fastnet.kernels import entry
+        with lock:  # around the import, too: a fork meanwhile would leave the child half of it
+            from fastnet.kernels.entries import entries
 
-        found = _compiled[dtype] = entry.entries(dtype)
+            found = _compiled[dtype] = entries(dtype)
     return found
 
 
@@ -49,16 +54,33 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
     if work < 0:
         return False
 
-    def run(first: int, stop: int, _alive: Any = (x, out, held)) -> None:
-        compiled.run(table, first, stop)
+    rows, work = len(x) if x.ndim == 2 else 1, work * x.itemsize
+    weights = [layer.params[0] for layer in held]
+    threads = strip_threads(rows, sum(w.nbytes for w in weights), work)
+    if threads > 1 and out.strides[-1] == out.itemsize:
+        in_strips = compiled.strips(table, rows, max(w.shape[1] for w in weights), _STRIPS * threads)
 
-    in_pieces(run, len(x) if x.ndim == 2 else 1, work * x.itemsize)
+        def take(_alive: Any = (x, out, held)) -> None:
+            in_strips()
+
+        together(take, threads, threads)
+    else:
+
+        def run(first: int, stop: int, _alive: Any = (x, out, held)) -> None:
+            compiled.run(table, first, stop)
+
+        in_pieces(run, rows, work)
     return True
 
 
-def _run(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes) -> None:
-    """Run a network on arrays that have been prepared."""
-    answer = compiled.predict(x, out, layers, compiled.recipe(layers, program, layers))
+def _run(compiled: Any, x: Any, out: Any, layers: list[Any], activations: Sequence[int]) -> None:
+    """Run a network on arrays that have been prepared; kernels that it is the first to use come in now."""
+    answer: Any = ""
+    while isinstance(answer, str):
+        if answer:
+            compiled.complete(answer)
+        program = compiled.program(activations)
+        answer = compiled.predict(x, out, layers, compiled.recipe(layers, program, layers, compiled.lacking))
     if answer is not out and not (answer is False and run_large(compiled, x, out, layers, program)):
         raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
 
@@ -90,22 +112,22 @@ def chain(pairs: Sequence[Any], activations: Sequence[int], x: Any, out: Any = N
             y = _layer_by_reference(pair, activation, y) if alone else chain([pair], [activation], y)
         return _put(y, out, [x, *_members(pairs)])
     if out is None:
-        out = np.empty(ready.shape, ready.dtype)
+        out = plain = np.empty(ready.shape, ready.dtype)
     else:
-        check_out(out, ready.shape, ready.dtype, [x, *_members(pairs)])
+        plain = check_out(out, ready.shape, ready.dtype, [x, *_members(pairs)])
     compiled = kernels(ready.dtype)
     rows, width = ready.x.shape[0], ready.shape[-1]
-    target = _as_rows(out, rows, width, ready.dtype)
+    target = _as_rows(plain, rows, width, ready.dtype)
     current = ready.x
     limit = compiled.max_depth  # of one compiled call
     for start in range(0, len(pairs), limit):
         stop = min(start + limit, len(pairs))
         layers = ready.layers[start:stop]
         into = target if stop == len(pairs) else np.empty((rows, len(layers[-1].params[1])), ready.dtype)
-        _run(compiled, current, into, layers, compiled.program(activations[start:stop]))
+        _run(compiled, current, into, layers, activations[start:stop])
         current = into
-    if not np.may_share_memory(target, out):
-        out[...] = target.reshape(out.shape)
+    if not np.may_share_memory(target, plain):
+        plain[...] = target.reshape(plain.shape)
     return out
 
 
@@ -118,10 +140,8 @@ def activate(activation: int, x: Any, out: Any = None) -> Any:
     array = None if isinstance(x, (list, tuple)) else plain_array(x)
     dtype = None if array is None else KERNEL_DTYPES.get(array.dtype.newbyteorder("="))
     if array is None or dtype is None:
-        return _put(_by_reference(TWINS[activation], None, x), out, [x])
-    result = np.empty(array.shape, dtype) if out is None else out
-    if out is not None:
-        check_out(out, array.shape, dtype, [x])
+        return _put(_by_reference(TWINS[activation](), None, x), out, [x])
+    result = np.empty(array.shape, dtype) if out is None else check_out(out, array.shape, dtype, [x])
     flat = as_kernel_array(array, dtype).reshape(-1)
     target = _as_rows(result, 1, array.size, dtype)
     if target.strides[1] != target.itemsize or flat.strides[0] != flat.itemsize:
@@ -130,13 +150,14 @@ def activate(activation: int, x: Any, out: Any = None) -> Any:
     kernels(dtype).activate(flat, target.reshape(-1), activation, width)
     if not np.may_share_memory(target, result):
         result[...] = target.reshape(result.shape)
-    return result[()] if out is None and array.ndim == 0 else result
+    if out is not None:
+        return out
+    return result[()] if array.ndim == 0 else result
 
 
 def _as_rows(out: np.ndarray[Any, Any], rows: int, width: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """A view of `out` as (rows, width), or a new array of that shape where there is no such view."""
-    plain = out.view(np.ndarray).view(dtype) if type(out) is not np.ndarray or out.dtype is not dtype else out
-    return plain.reshape(rows, width)
+    return (out if out.dtype is dtype else out.view(dtype)).reshape(rows, width)
 
 
 def _members(pairs: Sequence[Any]) -> list[Any]:
@@ -144,10 +165,10 @@ def _members(pairs: Sequence[Any]) -> list[Any]:
 
 
 def _layer_by_reference(pair: Any, activation: int, x: Any) -> Any:
-    layer = reference.Affine(None, None)
+    layer = reference.Affine.__new__(reference.Affine)  # it has no use for arrays of gradients
     layer.params = pair
     y = _by_reference(layer, pair, x)
-    return y if activation == IDENTITY else _by_reference(TWINS[activation], None, y)
+    return y if activation == IDENTITY else _by_reference(TWINS[activation](), None, y)
 
 
 def _by_reference(layer: Any, pair: Any, x: Any) -> Any:
@@ -156,7 +177,7 @@ def _by_reference(layer: Any, pair: Any, x: Any) -> Any:
         with np.errstate(all="ignore"):
             y = layer.forward(x)
     except Exception as error:
-        raise _named(error, pair, x) from error
+        raise named(error, pair, x) from error
     return np.ascontiguousarray(y) if type(y) is np.ndarray and y.ndim else y
 
 
@@ -164,12 +185,11 @@ def _put(y: Any, out: Any, inputs: list[Any]) -> Any:
     """The result, or `out` filled with it."""
     if out is None:
         return y
-    check_out(out, np.shape(y), np.asarray(y).dtype, inputs)
-    out[...] = y
+    check_out(out, np.shape(y), np.asarray(y).dtype, inputs)[...] = y
     return out
 
 
-def _named(error: Exception, pair: Any, x: Any) -> Exception:
+def named(error: Exception, pair: Any, x: Any) -> Exception:
     """The same exception, its message naming the shapes."""
     names = ("W", "b") if isinstance(pair, (list, tuple)) and len(pair) == 2 else ()
     parts = [_described("x", x), *(_described(n, p) for n, p in zip(names, pair or (), strict=False))]

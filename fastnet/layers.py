@@ -1,40 +1,13 @@
-"""Layers: a list ``params`` and a method ``forward(x)`` each."""
+"""Layers: a list ``params``, a list ``grads``, methods ``forward(x)`` and ``backward(dout)`` each."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastnet import fused
-from fastnet.arguments import Holder
+from fastnet import fused, gradients
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
-from fastnet.shortcut import Shortcut, shortcut
-
-
-class Layer(Holder):
-    """What the layers share: weights are read from ``params`` at every call."""
-
-    __slots__ = ("__dict__", "__weakref__")
-
-    def __init__(self, params: list[Any]) -> None:
-        super().__init__(params)
-        self._shortcut: Shortcut | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-        if name in ("forward", "__class__"):
-            Shortcut.forget_all()
-
-    def __delattr__(self, name: str) -> None:
-        object.__delattr__(self, name)
-        if name == "forward":
-            Shortcut.forget_all()
-
-    def __getstate__(self) -> tuple[list[Any], dict[str, Any]]:
-        return self.params, {**vars(self), "_shortcut": None}
-
-    def __setstate__(self, state: tuple[list[Any], dict[str, Any]]) -> None:
-        self.params, attributes = state
-        vars(self).update(attributes)
+from fastnet.layer import Layer
+from fastnet.shortcut import shortcut
 
 
 class Activation(Layer):
@@ -68,7 +41,30 @@ class Activation(Layer):
         TypeError
             If `out` is no array of the result's dtype, or x is nothing that NumPy can compute with.
         """
-        return fused.activate(self._activation, x, out)
+        self._memory[0] = y = fused.activate(self._activation, x, out)
+        return y
+
+    def backward(self, dout: Any) -> Any:
+        """Gradient of the loss with respect to what `forward` was last given.
+
+        Parameters
+        ----------
+        dout : array_like
+            Gradient of the loss with respect to what `forward` returned, of its shape.
+
+        Returns
+        -------
+        ndarray
+            Of x's shape.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        ValueError
+            If `dout` has another shape than the result of `forward`.
+        """
+        return gradients.activation(self._activation, self._remembered(), dout)
 
 
 class Sigmoid(Activation):
@@ -78,6 +74,8 @@ class Sigmoid(Activation):
     ----------
     params : list
         Empty: there is nothing to learn.
+    grads : list
+        Empty.
 
     Examples
     --------
@@ -97,6 +95,8 @@ class Tanh(Activation):
     ----------
     params : list
         Empty: there is nothing to learn.
+    grads : list
+        Empty.
 
     Examples
     --------
@@ -116,6 +116,8 @@ class ReLU(Activation):
     ----------
     params : list
         Empty: there is nothing to learn.
+    grads : list
+        Empty.
 
     Examples
     --------
@@ -138,6 +140,8 @@ class Softmax(Activation):
     ----------
     params : list
         Empty: there is nothing to learn.
+    grads : list
+        Empty.
 
     Examples
     --------
@@ -169,6 +173,8 @@ class Affine(Layer):
     ----------
     params : list
         [W, b], the very objects. Entries may be edited in place or replaced; the next call sees it.
+    grads : list of ndarray
+        Gradients of W and b, of their shapes. `backward` writes them in place: the arrays stay the same.
 
     Examples
     --------
@@ -212,11 +218,40 @@ class Affine(Layer):
             if result is False:
                 result = known.run_large(x)
             if result is not None:
+                self._memory[0] = (x, result) if self._activation else x
                 return result
         result = fused.chain([self.params], [self._activation], x, out)
         if out is None:
             self._shortcut = shortcut([self], [self], [self._activation], result)
+        self._memory[0] = (x, result) if self._activation else x
         return result
+
+    def backward(self, dout: Any) -> Any:
+        """Gradient of the loss with respect to what `forward` was last given; those of W and b go to `grads`.
+
+        Parameters
+        ----------
+        dout : array_like
+            Gradient of the loss with respect to what `forward` returned, of its shape.
+
+        Returns
+        -------
+        ndarray
+            Of x's shape. W is read as it is now, not as it was in `forward`.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        ValueError
+            If `dout` has another shape than the result of `forward`; if an array of `grads` is read-only or
+            has another shape than its parameter. No gradient has been written to then.
+        """
+        x = self._memory[0]
+        if x is None or self._activation:
+            x, y = self._remembered()
+            dout = gradients.activation(self._activation, y, dout)
+        return gradients.affine(self.params, self.grads, x, dout)
 
 
 class AffineSigmoid(Affine):
@@ -233,6 +268,8 @@ class AffineSigmoid(Affine):
     ----------
     params : list
         [W, b], the very objects. Entries may be edited in place or replaced; the next call sees it.
+    grads : list of ndarray
+        Gradients of W and b, of their shapes. `backward` writes them in place: the arrays stay the same.
 
     Examples
     --------

@@ -8,6 +8,7 @@ left to do is done by then.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from _thread import start_new_thread
 from collections import deque
@@ -21,7 +22,7 @@ def _nothing() -> None:
 class _Task:
     """A function that a helper is to call, unless who asked for it takes it back first."""
 
-    __slots__ = ("claims", "done", "error", "function")
+    __slots__ = ("claims", "done", "ended", "error", "function")
 
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
@@ -30,6 +31,7 @@ class _Task:
         self.claims: deque[str] = deque()
         self.done = threading.Lock()
         self.done.acquire()
+        self.ended = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -41,6 +43,7 @@ class _Task:
                 self.error = error
             finally:
                 self.function = _nothing  # keeps nothing alive when whoever asked goes on
+                self.ended = True
                 self.done.release()
 
     def finish(self) -> None:
@@ -48,7 +51,7 @@ class _Task:
         self.claims.append("caller")
         if self.claims[0] == "caller":
             self.function = _nothing
-        else:
+        elif not self.ended:  # after an interrupt that came with the lock, it cannot be had again
             self.done.acquire()
 
 
@@ -76,39 +79,42 @@ class _Helper:
 
 _idle: deque[_Helper] = deque()
 _helpers = 0  # in all
-_lock = threading.Lock()
+_lock = threading.RLock()  # starting a thread may run a finalizer or signal handler that calls, too
 
 
-def ask_for_help(function: Callable[[], None], count: int, most: int) -> list[_Task]:
+def ask_for_help(function: Callable[[], None], count: int, most: int, tasks: list[_Task]) -> None:
     """Have up to `count` helpers call a function, on threads that are idle or new; `most` at a time in all.
 
-    Returns what `collect` takes. For busy helpers nobody waits, and where there is no memory or no thread to
-    be had, who asks does all of it.
+    Adds to `tasks`, which `collect` takes, maybe less than was asked for: for busy helpers nobody waits, and
+    where there is no memory or no thread to be had, who asks does all of it.
     """
-    tasks: list[_Task] = []
-    while len(tasks) < count:
-        try:
+    global _helpers
+    try:
+        while len(tasks) < count:
             task = _Task(function)
             tasks.append(task)
             helper = _idle_or_new(most)
-        except (MemoryError, RuntimeError):  # the latter for no memory for a lock, too, and when Python ends
-            break
-        if helper is None:
-            break
-        helper.task = task
-        helper.wake.release()
-    return tasks
+            if helper is None:
+                break
+            helper.task = task
+            helper.wake.release()
+    except (MemoryError, RuntimeError):  # the latter for no memory for a lock, too, and when Python ends
+        pass
+    except BaseException:  # an interrupt: the helper at hand may be lost, and another has to take its place
+        with _lock:
+            _helpers -= 1
+        raise
 
 
 def _idle_or_new(most: int) -> _Helper | None:
-    """A helper that waits, or None if there are enough already."""
+    """A helper that waits, or a new one; None if there are enough already, or Python ends."""
     global _helpers
     try:
         return _idle.pop()
     except IndexError:
         pass
     with _lock:
-        if _helpers >= most:
+        if _helpers >= most or sys.is_finalizing():  # a thread begun then would never start
             return None
         helper = _Helper()
         start_new_thread(helper.run, ())
@@ -139,7 +145,7 @@ def _forget() -> None:
     """In a forked child: the parent's threads are not here."""
     global _helpers, _lock
     _idle.clear()
-    _helpers, _lock = 0, threading.Lock()
+    _helpers, _lock = 0, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

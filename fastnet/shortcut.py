@@ -35,7 +35,7 @@ class Shortcut:
 
     __slots__ = ("__weakref__", "call", "compiled", "dense", "fan_out", "program", "recipe", "seen")
 
-    #: those in use, to be forgotten when the class or `forward` of a layer is replaced
+    #: those in use, to be forgotten when the class or a method of a layer is replaced
     in_use: ClassVar[WeakSet[Shortcut]] = WeakSet()
 
     def __init__(

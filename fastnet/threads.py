@@ -13,12 +13,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from fastnet.pool import ask_for_help, collect
 
 #: work, in bytes times multiply-adds, that pays for one more thread: some 30 microseconds
 _PAYS = 3 << 22
+#: weights whose reading takes as long
+_READING_PAYS = 3 << 20
 #: pieces for each thread, so that one held up by something else costs little
 _PIECES = 4
 #: rows of a piece, at least, and a multiple that fills tiles; more where a row is so much work that its
@@ -128,6 +130,17 @@ def piece_rows(rows: int, work: int, threads: int) -> int:
     return -(-piece // _UNIT) * _UNIT if piece > _UNIT else piece
 
 
+def strip_threads(rows: int, weight_bytes: int, work: int) -> int:
+    """How many threads are to share out columns instead of rows: 1 if none.
+
+    Where weights are large and rows few, each piece of rows would read all weights anew.
+    """
+    if weight_bytes <= _WIDE or rows >= _ROWS_IF_WIDE // 2:
+        return 1
+    pays = max(work // _PAYS, weight_bytes // _READING_PAYS)
+    return min(pays, get_num_threads()) if pays > 1 else 1
+
+
 def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
     """Call run(first, stop) for ranges that cover all rows, on several threads where that pays.
 
@@ -146,15 +159,37 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
         run(0, rows)
         return
     numbers = itertools.count()  # of the pieces still to be done; taking one is atomic
-    nothing_more = itertools.count(rows)  # after an error or an interrupt
+    nothing_more = itertools.count(rows)  # made ahead: there may be no memory then
 
     def take() -> None:
         while (first := next(numbers) * piece) < rows:
             run(first, min(first + piece, rows))
 
-    tasks = ask_for_help(take, min(threads, -(-rows // piece)) - 1, threads - 1)
-    try:
-        take()
-    finally:
+    def give_up() -> None:
+        nonlocal numbers
         numbers = nothing_more
+
+    together(take, min(threads, -(-rows // piece)), threads, give_up)
+
+
+def together(
+    take: Callable[[], None], count: int, most: int, give_up: Callable[[], None] = lambda: None
+) -> None:
+    """Have `count` threads, this one among them, call take() until nothing is left; `most` at a time in all.
+
+    After an error or an interrupt, give_up() is to leave nothing more to do.
+    """
+    tasks: list[Any] = []
+
+    def finish() -> None:
+        give_up()
         collect(tasks)
+
+    try:
+        try:
+            ask_for_help(take, count - 1, most - 1, tasks)
+            take()
+        finally:
+            finish()
+    finally:
+        finish()  # an interrupt may have kept the other from its end; nobody is to write to a result given up

@@ -24,10 +24,15 @@ class AffineSigmoid:
 
     def __init__(self, W: Any, b: Any) -> None:
         self.params = [W, b]
+        self.grads = reference.zeros_like(self.params)
 
     def forward(self, x: Any) -> Any:
-        W, b = self.params
-        return reference.Sigmoid().forward(reference.Affine(W, b).forward(x))
+        self.affine, self.sigmoid = reference.Affine(*self.params), reference.Sigmoid()
+        return self.sigmoid.forward(self.affine.forward(x))
+
+    def backward(self, dout: Any) -> Any:
+        self.affine.grads = self.grads
+        return self.affine.backward(self.sigmoid.backward(dout))
 
 
 class Loop:
@@ -36,12 +41,21 @@ class Loop:
     def __init__(self, layers: Sequence[Any]) -> None:
         self.layers = list(layers)
 
+    @property
+    def grads(self) -> list[Any]:
+        return [g for layer in self.layers for g in layer.grads]
+
     def predict(self, x: Any) -> Any:
         for layer in self.layers:
             x = layer.forward(x)
         return x
 
     forward = predict
+
+    def backward(self, dout: Any) -> Any:
+        for layer in reversed(self.layers):
+            dout = layer.backward(dout)
+        return dout
 
 
 @dataclass(frozen=True)
@@ -112,10 +126,15 @@ def _classifier(lib: Library, weights: Weights) -> Any:
     return lib.Sequential([*layers, lib.Softmax()])
 
 
+LISTS = ("params", "grads")
+
+
 def _two_layer_net(lib: Library, weights: Weights) -> Any:
     net = lib.TwoLayerNet(1, 1, 1)
     for layer, pair in zip([net.layers[0], net.layers[2]], weights, strict=True):
         layer.params[:] = pair
+        layer.grads = reference.zeros_like(layer.params)
+    net.params, net.grads = ([a for layer in net.layers for a in getattr(layer, which)] for which in LISTS)
     return net
 
 

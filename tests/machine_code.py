@@ -35,23 +35,16 @@ def compiled() -> Iterator[tuple[str, str, Any]]:
     """Name, element type and Numba's library of every function that fastnet compiles."""
     import numpy as np
 
-    from fastnet.kernels import entry
+    from fastnet.kernels.entries import entries
 
-    made: list[Any] = []
-    make_entries = entry._make_entries
-
-    def recorded(*args: Any) -> Any:
-        made[:] = make_entries(*args)
-        return made
-
-    entry._make_entries = recorded
     for dtype in DTYPES:
-        there = entry.entries(np.dtype(dtype))
+        there = entries(np.dtype(dtype))
         there.prepare()
-        for function in made:
+        [functions] = there.functions.values()
+        for function in functions:
             [overload] = function.overloads.values()
             yield function.__name__, dtype, overload.library
-        for function in there.kernels:
+        for function in there.kernels.values():
             yield function.__name__, dtype, function._library
 
 

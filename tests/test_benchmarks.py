@@ -20,7 +20,20 @@ import pytest
 
 import benchmarks
 import fastnet
-from benchmarks import common, control, kernels, memory, network, njit, startup, table, threads
+from benchmarks import (
+    common,
+    control,
+    kernels,
+    memory,
+    network,
+    njit,
+    processes,
+    startup,
+    table,
+    threads,
+    training,
+    ways,
+)
 from fastnet import reference
 
 KINDS = ("time_", "track_", "peakmem_")
@@ -61,8 +74,11 @@ def combinations(classes: list[type]) -> list:
 
 CLASSES = benchmark_classes()
 FRESH_PROCESSES = (startup.Startup, memory.Growth, threads.AllCores)
-IN_PROCESS = [cls for cls in CLASSES if cls not in FRESH_PROCESSES]
-VERIFIED = [cls for cls in IN_PROCESS if cls is not control.Control]
+#: What measures everything in ``setup_cache``: tests of its own, in test_gate.py.
+AT_ONCE = (ways.Answers, ways.Ways)
+IN_PROCESS = [cls for cls in CLASSES if cls not in FRESH_PROCESSES + AT_ONCE]
+#: those that verify a Problem; test_training_benchmark.py has the others
+VERIFIED = [cls for cls in IN_PROCESS if cls not in (control.Control, training.Training)]
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +90,8 @@ def tiny(monkeypatch):
         (memory.Memory, "max_size", 5),
         (threads.Threads, "max_size", 5),
         (threads.Threads, "timing", {"rounds": 1, "min_time": 0}),
+        (training.Training, "max_size", 5),
+        (training.Training, "timing", {"rounds": 1, "min_time": 0}),
         (control.Control, "size", 5),
     ]:
         monkeypatch.setattr(cls, name, value)
@@ -111,6 +129,9 @@ def test_the_suites_are_found():
         startup.Startup,
         threads.AllCores,
         threads.Threads,
+        training.Training,
+        ways.Answers,
+        ways.Ways,
     ]
     assert [cls for cls in CLASSES if cls is not control.Control] == expected
     assert control.Control in CLASSES
@@ -339,6 +360,15 @@ def test_blas_has_one_thread_whatever_was_imported_first(first):
     assert output.stdout.split() == ["1"]
 
 
+def test_rounds_can_be_fewer_for_a_quick_look():
+    code = (
+        "from benchmarks import common as c, startup as s; print(c.Suite.timing['rounds'], s.Startup.repeats)"
+    )
+    for rounds, expected in (("1", "1 1"), ("7", "7 3"), ("", "15 3")):
+        variables = {benchmarks.ROUNDS_VARIABLE: rounds} if rounds else {}
+        assert processes.printed(code, **variables).strip() == expected
+
+
 # Start-up
 
 
@@ -463,14 +493,15 @@ def test_a_file_without_markers_fails_before_anything_is_measured(monkeypatch, t
 @pytest.mark.parametrize(
     ("ratios", "arguments", "code", "measured"),
     [
-        ([0.5, 1.0], ["--check"], 0, 2),
-        ([0.5, 1.1, 0.9], ["--check"], 0, 3),
-        ([0.5, 1.1, 1.1], ["--check"], 1, 3),
-        ([0.5, 1.1], [], 0, 2),
+        ([0.2, 1.0], ["--check"], 0, 2),
+        ([0.2, 1.1, 0.9], ["--check"], 0, 3),
+        ([0.2, 1.1, 1.1], ["--check"], 1, 3),
+        ([0.8, 0.8], ["--check"], 1, 2),
+        ([0.8, 1.1], [], 0, 2),
     ],
 )
 def test_check_measures_a_failing_point_once_more(
-    small_table, ratios, arguments, code, measured, monkeypatch
+    small_table, ratios, arguments, code, measured, monkeypatch, capsys
 ):
     left = list(ratios)
 
@@ -481,3 +512,21 @@ def test_check_measures_a_failing_point_once_more(
     monkeypatch.setattr(table, "measure", measure)
     assert table.main(["--quick", *arguments]) == code
     assert len(ratios) - len(left) == measured
+    assert ("NO  " in capsys.readouterr().out) == code
+
+
+def test_what_is_too_slow_is_told():
+    points = [table.Point("2-4-3 x 1", dtype, 1e-6, 1e-6, ratio) for dtype, ratio in [("a", 0.9), ("b", 1.1)]]
+    assert table.too_slow(points) == [
+        "geometric mean: 0.995 (at most 0.5)",
+        "2-4-3 x 1, b: 1.100 (at most 1)",
+    ]
+    assert table.too_slow([point._replace(ratio=0.5) for point in points]) == []
+
+
+def test_the_grid_alone_has_no_start_up_steps(small_table, monkeypatch, capsys):
+    monkeypatch.setattr(startup, "seconds", lambda *_: pytest.fail("measured"))
+    assert table.main(["--grid", "--quick"]) == 0
+    assert "import numpy" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        table.main(["--grid", "--json", "x"])

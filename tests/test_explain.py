@@ -57,3 +57,15 @@ def test_nothing_is_said_of_what_no_kernel_runs():
     [plan] = fastnet.explain(network(2, 4, 3), 10, np.complex128)
     assert plan.share == 0
     assert "used" not in str(plan)
+
+
+def test_few_rows_through_large_weights_share_columns():
+    before = fastnet.get_num_threads()
+    fastnet.set_num_threads(2)
+    try:
+        [few], [many] = (fastnet.explain(network(1024, 1024, 1024), batch) for batch in (3, 600))
+    finally:
+        fastnet.set_num_threads(before)
+    assert (few.shared, few.threads, few.piece) == ("columns", 2, 3)
+    assert (many.shared, many.threads, many.piece) == ("rows", 2, 300)
+    assert "2 thread(s) x 3 rows, columns shared" in str(few)

@@ -384,3 +384,10 @@ def test_scikit_learn_is_not_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["4.0", "False"]
+
+
+def test_integers_beyond_any_float_are_refused():
+    """As scikit-learn refuses them: a ValueError, not an OverflowError."""
+    model = fastnet.estimators.Regressor(fastnet.Sequential([fastnet.Affine(np.ones((2, 1)), np.zeros(1))]))
+    with pytest.raises(ValueError, match=r"\(1, 2\).*beyond float64"):
+        model.predict([[10**400, 1]])

@@ -54,8 +54,23 @@ def test_known_bits_on_threads(count, monkeypatch):
     monkeypatch.setattr(threads, "_ROWS", 1)
     monkeypatch.setattr(threads, "_wanted", count)
     monkeypatch.setattr(fused, "in_pieces", counted)
-    monkeypatch.setattr(fused, "_run", fused.run_large)
+    monkeypatch.setattr(fused, "strip_threads", lambda *work: 1)
+    monkeypatch.setattr(
+        fused, "_run", lambda c, x, out, layers, acts: fused.run_large(c, x, out, layers, c.program(acts))
+    )
     assert golden.hashes() == KNOWN
     networks = len(golden.DTYPES) * (len(golden.NETWORKS) + len(golden.ACTIVATED))
     assert len(pieces) == networks, "some call took another way"
     assert (max(pieces) > 1) == (count > 1)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_known_bits_with_columns_shared_out(count, monkeypatch):
+    calls, together = [], threads.together
+    monkeypatch.setattr(fused, "strip_threads", lambda *work: count)
+    monkeypatch.setattr(fused, "together", lambda *args: (calls.append(args), together(*args)))
+    monkeypatch.setattr(
+        fused, "_run", lambda c, x, out, layers, acts: fused.run_large(c, x, out, layers, c.program(acts))
+    )
+    assert golden.hashes() == KNOWN
+    assert len(calls) == len(golden.DTYPES) * (len(golden.NETWORKS) + len(golden.ACTIVATED))

@@ -72,6 +72,25 @@ def test_the_suite_and_the_command(monkeypatch, capsys):
         memory.main(["--only", "no such"])
 
 
+def test_peak_of_the_command(monkeypatch, tmp_path, capsys):
+    """Of a process of its own that predicts."""
+    pytest.importorskip("safetensors")
+    size, peak = memory.command_peak(2500)
+    assert size == 2500 * 16 * 4 + 128
+    assert 30 * MIB < peak < 2000 * MIB
+    monkeypatch.setattr(memory, "command_peak", lambda rows: (64 * rows, 10**8 + rows))
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- predict-memory: begin -->\n<!-- predict-memory: end -->\n")
+    assert memory.main(["--predict", "--write", str(readme)]) == 0
+    assert "\n| 1,000,000 | 64 MB | 101 MB |\n" in readme.read_text()
+    assert capsys.readouterr().out.strip() in readme.read_text()
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match="predict-memory: begin"):
+        memory.main(["--predict", "--write", str(readme)])
+    with pytest.raises(SystemExit, match="2"):
+        memory.main(["--write", str(readme)])
+
+
 # no memory
 
 MALLOC = {"MALLOC_TOP_PAD_": "0", "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}

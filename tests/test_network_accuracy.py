@@ -12,7 +12,7 @@ import fastnet
 from fastnet import reference
 from tests import golden
 from tests.cases import KERNEL_DTYPES
-from tests.compare import affine_bound
+from tests.test_order import CHUNK
 
 #: bits of MPFR: no rounding of it shows
 PRECISION = 300
@@ -97,6 +97,17 @@ def cancelling(rng, fan_in, fan_out, rows):
     return x[:, order], W[order], b
 
 
+def sum_bound(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The classical bound for the canonical order: no term is rounded more often than k times.
+
+    A chunk has at most CHUNK fused multiply-adds, and then comes one addition for each later chunk.
+    """
+    fan_in, info = len(W), np.finfo(x.dtype)
+    k, u = min(fan_in, CHUNK) + max(-(-fan_in // CHUNK) - 1, 0), info.eps / 2
+    x, W, b = (abs(a.astype(np.float64)) for a in (x, W, b))
+    return k * u / (1 - k * u) * (x @ W + b) * (1 + 1e-10) + fan_in * float(info.smallest_subnormal)
+
+
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)
 @pytest.mark.parametrize("draw", [ordinary, cancelling])
 @pytest.mark.parametrize("sizes", [(2, 3), (40, 9), (300, 5), (1000, 33), (5000, 4)], ids=str)
@@ -113,7 +124,7 @@ def test_affine_layer_within_the_bound(sizes, draw, dtype):
             [abs(math.fsum([*t, -v])) for t, v in zip(*pair, strict=True)]
             for pair in zip(terms, y, strict=False)
         ]
-        bound = affine_bound(x[:rows], W, b)
+        bound = sum_bound(x[:rows], W, b)
         assert (off <= bound).all(), f"{np.max(off / bound):.3g} times the bound"
 
 
@@ -137,10 +148,10 @@ def largest_score_errors(dtype: str) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)
-def test_scores_err_like_those_of_the_reference(dtype):
-    """Sums are rounded on either side: neither is closer everywhere. Both are within a few eps."""
+def test_scores_are_closer_than_those_of_the_reference(dtype):
+    """Not everywhere, but the farthest one is: short chains lose less than the long ones of BLAS."""
     fast, ref = largest_score_errors(dtype)
-    assert fast <= min(2 * ref, 10), f"{fast:.2f} eps, the reference {ref:.2f}"
+    assert fast < ref, f"{fast:.2f} eps, the reference {ref:.2f}"
 
 
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)

@@ -153,6 +153,19 @@ def test_networks_nest(lead):
     same_case(outer)
 
 
+@pytest.mark.parametrize("rings", [1, 2])
+def test_a_network_that_contains_itself(rings):
+    """Endless for the reference, too: the same error, and the network is as good as before once it is out."""
+    c = case("Sequential2", sizes=(9, 4, 9))
+    before = c.fast.predict(c.x)
+    for _ in range(rings):
+        c.fast.layers.append(c.fast)
+        c.ref.layers.append(c.ref)
+        assert isinstance(same_case(c), RecursionError)
+    del c.fast.layers[-rings:]
+    np.testing.assert_array_equal(c.fast.predict(c.x), before)
+
+
 @pytest.mark.parametrize("label", NETS)
 def test_sequential_forward_is_predict(label):
     c = case(label)

@@ -13,8 +13,8 @@ import pytest
 import fastnet
 from tests.test_bits import DTYPES, bits
 
-CHUNK = 256
-FAN_INS = [0, 1, 2, 255, 256, 257, 511, 513, 1000]
+CHUNK = 32
+FAN_INS = [0, 1, 2, 31, 32, 33, 64, 255, 257, 513, 1000]
 BATCHES = [1, 2, 7, 31, 97, 300]
 #: one output, a few, more than the widest tile has columns
 FAN_OUTS = [1, 3, 131]

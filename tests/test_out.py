@@ -7,6 +7,7 @@ from numpy.lib.stride_tricks import as_strided
 import fastnet
 from tests.cases import KERNEL_DTYPES, LABELS, LAYOUTS, NETS, WITH_WEIGHTS, case
 from tests.compare import answer, assert_within, error_bound, expected, outcome
+from tests.poisons import LIARS
 
 SHAPES = [
     ((5, 9, 3), (7,)),
@@ -190,6 +191,22 @@ def test_overlapping_itself(label, dtype):
         assert_refuses(c, out, ValueError, f"{c.name} out strides={strides}")
 
 
+@pytest.mark.parametrize("dtype", [*KERNEL_DTYPES, "float16"])
+@pytest.mark.parametrize("label", LABELS)
+def test_out_is_what_it_is_not_what_it_says(label, dtype):
+    """A subclass may say what it likes of shape, dtype and flags: the memory counts."""
+    c = case(label, dtype)
+    want, shape = answer(c.fast)(c.x), like_result(c).shape
+    for name, liar in LIARS.items():
+        out = like_result(c).view(liar)
+        assert answer(c.fast)(c.x, out=out) is out, f"{c.name} out={name}"
+        np.testing.assert_array_equal(np.ndarray.view(out, np.ndarray), want, f"{c.name} out={name}")
+    locked = like_result(c, "read-only").view(LIARS["LyingFlags"])
+    assert_refuses(c, locked, ValueError, f"{c.name} read-only", ["read-only", str(shape)])
+    other = np.full(shape, 7, "float32" if dtype != "float32" else "float64")
+    assert_refuses(c, other.view(LIARS["LyingDtype"]), TypeError, f"{c.name} dtype", [str(other.dtype)])
+
+
 @pytest.mark.parametrize("label", WITH_WEIGHTS)
 def test_untouched_when_x_is_refused(label):
     c = case(label)
@@ -224,6 +241,16 @@ def test_users_layer_anywhere(at):
         assert_fills(c, like_result(c, layout), f"{c.name} user's layer at {at} out={layout}")
     wrong = np.full((7, 4), 7.0)
     assert_refuses(c, wrong, ValueError, f"{c.name} user's layer at {at}", ["(7, 4)", "(7, 3)"])
+
+
+def test_users_layer_hides_no_overlap():
+    """Whatever lies between the inputs and the layer that writes to out."""
+    for at in range(4):
+        c = case("Sequential2", sizes=(5, 5, 5), lead=(5,))
+        c.fast.layers.insert(at, Shift())
+        for name, a in c.arrays():
+            if a.ndim == 2:
+                assert_refuses(c, a, ValueError, f"{c.name} user's layer at {at} out={name}", ["overlaps"])
 
 
 def test_empty_sequential_copies():

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -145,6 +146,36 @@ def test_zero_strides(label, dtype):
         np.broadcast_to(c.x[:, :1], (7, 5)),
     ]:
         same(c.fast, c.ref, view, f"{c.name} strides={view.strides}")
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("w_layout", LAYOUTS)
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+def test_layouts_of_narrow_layers(x_layout, w_layout, dtype):
+    """Few outputs of many inputs, for which rows are turned into the lanes where they lie side by side."""
+    for fan_out, rows in product((1, 3, 4), (4, 9, 17, 40)):
+        same_case(case("Affine", dtype, (257, fan_out), (rows,), x_layout, w_layout))
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("width", [0, 5])
+def test_no_columns_of_any_number_of_rows(width, dtype):
+    """A trillion rows of nothing are no work. In a process of its own, which may be ended."""
+    program = f"""
+import numpy as np
+import fastnet
+x = np.broadcast_to(np.zeros((1, {width}), "{dtype}"), (1 << 40, {width}))
+layer = fastnet.Affine(np.zeros(({width}, 0), "{dtype}"), np.zeros(0, "{dtype}"))
+out = np.empty((1 << 40, 0), "{dtype}")
+for _ in range(2):
+    assert layer.forward(x).shape == layer.forward(x, out).shape == out.shape
+    assert fastnet.Sequential([layer, fastnet.Softmax()]).predict(x).shape == out.shape
+if {width} == 0:
+    predict, params = fastnet.njit_predict(layer)
+    predict(x.copy(), params, out)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("label", LABELS)

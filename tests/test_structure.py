@@ -237,15 +237,29 @@ def test_docstring_of_class(cls):
         assert described(cls, name), f"{name} is not described"
 
 
+def calls(cls):
+    """What a class is there for, and the parameters of each method of that."""
+    if hasattr(cls, "update"):
+        return {cls.update: ["params", "grads"]}
+    if "Loss" in cls.__name__ or "Error" in cls.__name__:
+        return {cls.forward: ["x", "t"], cls.backward: ["dout"]}
+    if hasattr(cls, "predict"):
+        return {cls.predict: ["x", "out"], cls.forward: ["x", "t", "out"], cls.backward: ["dout"]}
+    return {cls.forward: ["x", "out"], cls.backward: ["dout"]}
+
+
 @pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
 def test_docstring_of_call(cls):
     """Shapes, dtypes and errors are told where they are met."""
-    method = getattr(cls, "predict", None) or cls.forward
-    assert {"Parameters", "Returns", "Raises"} <= set(sections(method))
-    assert parameters(method) == ["x", "out"]
-    for name in ("x", "out"):
-        assert described(method, name), f"{name} is not described"
-    assert {"ValueError", "TypeError"} <= set(re.findall(r"\w+Error", inspect.getdoc(method)))
+    for method, names in calls(cls).items():
+        assert {"Parameters", "Raises"} <= set(sections(method))
+        assert ("Returns" in sections(method)) == (method.__annotations__["return"] != "None")
+        assert parameters(method) == names
+        for name in names:
+            assert described(method, name), f"{name} is not described"
+        errors = set(re.findall(r"\w+Error", inspect.getdoc(method)))
+        assert errors & {"ValueError", "RuntimeError"}
+        assert "TypeError" in errors or method.__name__ == "backward"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
@@ -258,8 +272,8 @@ def test_function(function):
 
 @pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
 def test_annotated(cls):
-    method = getattr(cls, "predict", None) or cls.forward
-    assert {"x", "out", "return"} <= set(method.__annotations__)
+    for method, names in calls(cls).items():
+        assert {*names, "return"} <= set(method.__annotations__)
     assert set(parameters(cls)) <= set(cls.__init__.__annotations__)
 
 

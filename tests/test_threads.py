@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnet
-from fastnet import fused, threads
+from fastnet import fused, pool, threads
 from tests.test_bits import DTYPES, WAYS, bits, network
 
 COUNTS = [1, 2, 3, 4]
@@ -114,11 +114,43 @@ def test_an_error_ends_the_call(always, error, in_caller):
     assert len(running) == 1, "somebody else is still at work"
 
 
+def test_an_interrupt_that_comes_with_the_end_of_a_task():
+    """Whoever has waited and is interrupted before knowing it waits again, for nothing."""
+    task = pool._Task(lambda: None)
+    task.run()
+    waiter = threading.Thread(target=lambda: [task.finish() for _ in range(2)], daemon=True)
+    waiter.start()
+    waiter.join(10)
+    assert not waiter.is_alive()
+
+
+def test_an_interrupt_while_asking_for_help(always, monkeypatch):
+    """Helpers that have begun are waited for, and do not go on."""
+    running = []
+
+    def ask(*args):
+        pool.ask_for_help(*args)
+        time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    def run(first, stop):
+        running.append(first)
+        time.sleep(0.05)
+        running.remove(first)
+
+    monkeypatch.setattr(threads, "ask_for_help", ask)
+    fastnet.set_num_threads(3)
+    with pytest.raises(KeyboardInterrupt):
+        threads.in_pieces(run, 1000, 1 << 30)
+    assert not running
+
+
 def test_without_more_threads(always, monkeypatch):
     def refuse(*args):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    pool._forget()  # those that idle
+    monkeypatch.setattr(pool, "start_new_thread", refuse)
     fastnet.set_num_threads(4)
     ranges = []
     threads.in_pieces(lambda first, stop: ranges.append(range(first, stop)), 100, 1 << 30)

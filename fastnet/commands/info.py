@@ -96,7 +96,7 @@ def _cache_folder() -> Path | None:
     from fastnet.kernels import entry
 
     try:
-        return Path(FunctionCache(entry._make_entries).cache_path)
+        return Path(FunctionCache(entry.make_entries).cache_path)
     except RuntimeError:  # no locator available
         return None
 

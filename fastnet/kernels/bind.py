@@ -22,16 +22,13 @@ from fastnet.kernels.table import (
     DEPTH,
     FAN_IN,
     FAN_OUT,
+    KERNEL_BYTES,
     LAYER_BYTES,
     OUT,
     OUT_COL,
     OUT_ROW,
-    P_RUN_ROWS,
-    P_STEPS,
     P_SWEEP,
     PROGRAM_HEAD,
-    RUN_ROWS,
-    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -61,9 +58,8 @@ def bind_layers(zero, x, dense, program, depth, table):
         return REFUSED, 0, 0, 0, 0
     store_int64(table + X, data(x))
     store_int64(table + X_COL, stride(x, axes - 1))
-    store_int64(table + SWEEP, load_int64(program + BYTES_DATA + P_SWEEP))
-    store_int64(table + STEPS, load_int64(program + BYTES_DATA + P_STEPS))
-    store_int64(table + RUN_ROWS, load_int64(program + BYTES_DATA + P_RUN_ROWS))
+    for at in range(0, KERNEL_BYTES, 8):
+        store_int64(table + SWEEP + at, load_int64(program + BYTES_DATA + P_SWEEP + at))
     store_int64(table + DEPTH, depth)
     fan_in = length(x, axes - 1)
     work = 16 * fan_in

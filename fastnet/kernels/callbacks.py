@@ -14,9 +14,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.jit import OPTIONS, kernel, source_digest
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel, source_digest, with_cache_if_possible
+from fastnet.kernels.lock import lock
 from fastnet.kernels.primitives import call, itemsize, load_int64, size_of, stack_bytes, store_int64
-from fastnet.kernels.program import kernel_addresses, with_cache_if_possible
+from fastnet.kernels.program import kernel_addresses
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -24,11 +26,10 @@ from fastnet.kernels.table import (
     DEPTH,
     FAN_IN,
     FAN_OUT,
+    KERNEL_BYTES,
     LAYER_BYTES,
     OUT,
     OUT_COL,
-    RUN_ROWS,
-    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -49,11 +50,10 @@ ROOM = 4096
 def make_block(weights: Any, activations: tuple[int, ...], output: int) -> np.ndarray[Any, Any]:
     """The user's data for arrays that have been checked. It holds addresses: keep the arrays alive."""
     dtype = weights[0][0].dtype
-    run, large, sweep, steps, run_blocks, _ = kernel_addresses(dtype)
+    run, large, *addresses = kernel_addresses(dtype)
     table = np.zeros((CALL_BYTES + len(weights) * LAYER_BYTES) // 8, np.int64)
-    table[[f // 8 for f in (DEPTH, SWEEP, STEPS, RUN_ROWS, X_COL, OUT_COL)]] = (
-        len(weights), sweep, steps, run_blocks, dtype.itemsize, dtype.itemsize,
-    )  # fmt: skip
+    table[[f // 8 for f in (DEPTH, X_COL, OUT_COL)]] = len(weights), dtype.itemsize, dtype.itemsize
+    table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = addresses
     fields = [f // 8 for f in (W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION)]
     for i, ((weight, bias), activation) in enumerate(zip(weights, activations, strict=True)):
         fan_in, fan_out = weight.shape
@@ -71,13 +71,13 @@ _compiled: dict[Any, tuple[Any, Any, Any]] = {}
 
 def callbacks(dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
     """(integrand, filter, row) for float32 or float64, compiled or loaded from the cache."""
-    found = _compiled.get(dtype)
-    if found is None:
-        digest = source_digest()
-        found = _compiled[dtype] = with_cache_if_possible(
-            lambda cache: _compile_callbacks(dtype.type, digest, cache)
-        )
-    return found
+    with lock:
+        if dtype not in _compiled:
+            digest = source_digest()
+            _compiled[dtype] = with_cache_if_possible(
+                lambda cache: _compile_callbacks(dtype.type, digest, cache)
+            )
+        return _compiled[dtype]
 
 
 @intrinsic
@@ -133,21 +133,20 @@ def _one_output(zero, block, n, x):
 def _compile_callbacks(kind: Any, digest: str, cache: bool) -> tuple[Any, Any, Any]:
     doubles = types.CPointer(types.float64)
     elements = types.CPointer(numba.from_dtype(np.dtype(kind)))
-    options = {**OPTIONS, "cache": cache}
 
-    @numba.cfunc(types.float64(types.intc, doubles, types.voidptr), **options)
+    @c_function(types.float64(types.intc, doubles, types.voidptr), cache)
     def integrand(n, x, data):
         digest  # noqa: B018
         return _one_output(kind(0), _address(data), n, _address(x))[1]
 
-    @numba.cfunc(types.intc(doubles, types.intp, doubles, types.voidptr), **options)
+    @c_function(types.intc(doubles, types.intp, doubles, types.voidptr), cache)
     def filter(x, n, out, data):
         digest  # noqa: B018
         done, value = _one_output(kind(0), _address(data), n, _address(x))
         out[0] = value
         return 1 if done else 0
 
-    @numba.cfunc(types.intc(elements, elements, types.voidptr), **options)
+    @c_function(types.intc(elements, elements, types.voidptr), cache)
     def row(x, out, data):
         digest  # noqa: B018
         return 0 if _evaluate(kind(0), _address(data), _address(x), _address(out)) == 0 else 1

@@ -8,8 +8,8 @@ every call, before an address in it is followed. The global interpreter lock is 
 
 from __future__ import annotations
 
-import functools
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ from fastnet.kernels.primitives import load_int32, load_int64
 
 #: bytes of the header every object starts with; its last word is the type
 _HEAD = object.__basicsize__
-_TYPE = _HEAD - 8
+TYPE = _TYPE = _HEAD - 8
 # struct PyArrayObject_fields (numpy/ndarraytypes.h)
 _DATA, _NDIM, _DIMS, _STRIDES, _DESCR = _HEAD, _HEAD + 8, _HEAD + 16, _HEAD + 24, _HEAD + 40
+_FLAGS, _C_CONTIGUOUS, _WRITEABLE = _HEAD + 48, 0x1, 0x400
 # PyListObject: the number of items, the address of the items
 _LENGTH, _ITEMS = _HEAD, _HEAD + 8
 #: the first slot of an instance
@@ -120,7 +121,7 @@ def call_array_empty(typingctx: Any, function: Any, ndim: Any, first: Any, secon
     return types.int64(*[types.int64] * 5), codegen
 
 
-@functools.cache
+@cache
 def array_empty() -> int:
     """Address of NumPy's PyArray_Empty: number 184 of its C interface, whose numbers never change."""
     import ctypes
@@ -171,6 +172,16 @@ def same_items(one, other):
         if list_item(one, i) != list_item(other, i):
             return False
     return True
+
+
+@kernel
+def is_contiguous(array):
+    return load_int32(array + _FLAGS) & _C_CONTIGUOUS != 0
+
+
+@kernel
+def is_writeable(array):
+    return load_int32(array + _FLAGS) & _WRITEABLE != 0
 
 
 @kernel
@@ -230,6 +241,8 @@ def layout_is_known() -> bool:
         return False
     probe = np.zeros((3, 5), np.float32)[:, ::2]
     array, items, slot = id(probe), [probe, None], _Slot()
+    frozen = np.zeros(2)
+    frozen.flags.writeable = False
     slot.params = probe
     return (
         word(array + _TYPE) == id(np.ndarray)
@@ -240,6 +253,8 @@ def layout_is_known() -> bool:
         and word(word(array + _STRIDES)) == 20
         and word(word(array + _STRIDES) + 8) == 8
         and word(array + _DESCR) == id(probe.dtype)
+        and word(array + _FLAGS) & (_C_CONTIGUOUS | _WRITEABLE) == _WRITEABLE
+        and word(id(frozen) + _FLAGS) & (_C_CONTIGUOUS | _WRITEABLE) == _C_CONTIGUOUS
         and word(id(items) + _LENGTH) == 2
         and word(word(id(items) + _ITEMS)) == array
         and word(id(slot) + _SLOT) == array

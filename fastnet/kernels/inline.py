@@ -18,7 +18,7 @@ from fastnet.kernels import vector
 from fastnet.kernels.jit import OPTIONS, kernel, njit
 from fastnet.kernels.params import check_types, depth_of
 from fastnet.kernels.primitives import call, load_int64, size_of, store_int64
-from fastnet.kernels.program import ACTIVATIONS, RUN, RUN_BLOCKS, RUN_LARGE, RUN_STEPS, RUN_SWEEP
+from fastnet.kernels.program import ACTIVATIONS, KERNELS, RUN, RUN_LARGE
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -26,12 +26,11 @@ from fastnet.kernels.table import (
     DEPTH,
     FAN_IN,
     FAN_OUT,
+    KERNEL_BYTES,
     LAYER_BYTES,
     OUT,
     OUT_COL,
     OUT_ROW,
-    RUN_ROWS,
-    STEPS,
     SWEEP,
     W_COL,
     W_ROW,
@@ -157,6 +156,8 @@ def _checked_run(
         columns_apart = x_row == out_row and offset >= columns * size and offset + fan_out * size <= x_row
         if x_row <= 0 or x_col != size or out_col != size or not columns_apart:
             raise ValueError("out overlaps x")
+    if fan_out == 0:
+        return
     store_int64(table + X, x)
     store_int64(table + X_ROW, x_row)
     store_int64(table + X_COL, x_col)
@@ -164,9 +165,8 @@ def _checked_run(
     store_int64(table + OUT_ROW, out_row)
     store_int64(table + OUT_COL, out_col)
     store_int64(table + DEPTH, depth)
-    store_int64(table + SWEEP, load_int64(program + RUN_SWEEP))
-    store_int64(table + STEPS, load_int64(program + RUN_STEPS))
-    store_int64(table + RUN_ROWS, load_int64(program + RUN_BLOCKS))
+    for at in range(0, KERNEL_BYTES, 8):
+        store_int64(table + SWEEP + at, load_int64(program + KERNELS + at))
     large = load_int64(program + RUN_LARGE)
     needed = call(zero, load_int64(program + RUN), (table, rows, large))
     if needed > 0:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import numba
 from numba import types
 from numba.core import config
+
+from fastnet.kernels.lock import lock
 
 #: no fastmath: contraction is written out as fma, and nothing else may be reordered
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -59,9 +62,31 @@ def kernel(function: Callable[..., Any]) -> Any:
     return compiled
 
 
+_warned = False
+
+
+def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
+    """compile(True), or, where there is no place for a cache or it does not work, compile(False).
+
+    The first time in a process that it comes to this, a warning says so.
+    """
+    global _warned
+    with lock, compiling():
+        try:
+            return compile(True)
+        except Exception as error:
+            found = compile(False)  # whatever is wrong with more than the cache comes up again
+            if not _warned:
+                _warned = True
+                text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return found
+
+
 def source_digest() -> str:
     """Digest of every kernel source and of the settings that change what they compile to."""
     digest = hashlib.sha256(f"{config.OPT} {config.LOOP_VECTORIZE} {config.SLP_VECTORIZE}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    files = [file for file in resources.files(__package__).iterdir() if file.name.endswith(".py")]
+    for file in sorted(files, key=lambda file: file.name):  # of a folder, or of a zip file
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]

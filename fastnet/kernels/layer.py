@@ -2,7 +2,8 @@
 
 Every sum runs in one canonical order, which depends on the fan-in alone: chunks of CHUNK inputs, each a
 chain of fused multiply-adds in ascending order; the first starts from the bias, each later one from zero
-and is then added. So a row's result is the same bits in any batch and in either orientation.
+and is then added. So a row's result is the same bits in any batch and in either orientation; and it is
+closer to the exact sum than one chain of all inputs is, whose rounding errors grow with its length.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from fastnet.kernels.layout import copy_block, copy_rows, pack_panels, padded_ro
 from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
 from fastnet.kernels.primitives import load_int64, size_of, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
+from fastnet.kernels.stream import STREAM_DEPTH, STREAM_VECTORS, stream_rows
 from fastnet.kernels.sweep import sweep
 from fastnet.kernels.table import ACTIVATION, BIAS, CHUNK, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
 from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
-from fastnet.kernels.tile import STREAM_DEPTH, STREAM_VECTORS, stream_row
 
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
@@ -25,12 +26,16 @@ FEW_ROWS, FEW_ROWS_WEIGHTS = 16 * TILE_ROWS, 896 * 1024
 COLLIDING_ROW = 2048
 #: from so many rows on, packing weights costs less than it saves; fewer stream them
 PACK_ROWS = 4 * TILE_ROWS
-#: one panel of packed weights
-PANEL_BYTES = CHUNK * PANEL_ROW
+#: rows of weights that are read together, whole chunks of them; and one panel of packed weights
+DEEP = 8 * CHUNK
+PANEL_BYTES = DEEP * PANEL_ROW
 _NARROW_BYTES = 2 * NARROW * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
+#: fewer still take STREAM_DEPTH rows of weights, all along: up to a fifth less time
+MOST_STREAMED = max(STREAM_VECTORS)
+_WIDTHS = tuple(STREAM_VECTORS.get(rows, 0) for rows in range(MOST_STREAMED + 1))
 
 #: how the weights of a layer are read
 IN_PLACE, STREAMED, PACKED, NARROWLY = 0, 1, 2, 3
@@ -62,15 +67,15 @@ def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, p
     chosen = way(zero, layer, rows)
     if chosen == NARROWLY and a_k == size_of(zero):
         _narrow(zero, table, layer, a, a_row, rows, c, c_row)
-    elif chosen == PACKED:
+    elif chosen == STREAMED and rows <= MOST_STREAMED:
+        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
+    elif chosen == PACKED or load_int64(layer + W_COL) != size_of(zero):
         _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
-        step, group = CHUNK, max(load_int64(layer + FAN_OUT), 1)
+        step, group = DEEP, max(load_int64(layer + FAN_OUT), 1)
         if chosen == STREAMED:
-            step = STREAM_DEPTH
-            if rows > 1:
-                step, group = FEW_DEPTH, FEW_BYTES // size_of(zero)
-        _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group)
+            step, group = FEW_DEPTH, FEW_BYTES // size_of(zero)
+        _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, group)
     if load_int64(layer + ACTIVATION) == SOFTMAX:
         softmax_of_rows(zero, table, c, c_row, rows, load_int64(layer + FAN_OUT))
 
@@ -102,7 +107,7 @@ def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
 
 @kernel
 def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels):
-    """A chunk of W at a time, panel by panel, each packed by the first row of tiles that reads it.
+    """DEEP rows of W at a time, panel by panel, each packed by the first row of tiles that reads it.
 
     The other rows of tiles fetch the panel after it into the second-level cache meanwhile. Rows of A that
     lie so far apart that they would collide in the caches are packed, too.
@@ -114,15 +119,15 @@ def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, pa
     width = PANEL_ROW // size
     k = 0
     while k == 0 or k < fan_in:
-        depth = min(CHUNK, fan_in - k)
+        depth = min(DEEP, fan_in - k)
         piece, piece_row = a + k * a_k, a_row
         if a_k != size or a_row % COLLIDING_ROW == 0:
             copy_rows(zero, piece, a_row, a_k, rows, depth, pieces, depth * size, size)
             piece, piece_row = pieces, depth * size
         for j in range(0, fan_out, width):
             columns = min(width, fan_out - j)
-            # the panel after this one, fetched meanwhile: to its right, else the first of the next chunk
-            ahead = w + k * w_row + (j + width) * size if j + width < fan_out else w + (k + CHUNK) * w_row
+            # the panel after this one, fetched meanwhile: to its right, else the first of those below
+            ahead = w + k * w_row + (j + width) * size if j + width < fan_out else w + (k + DEEP) * w_row
             b, b_k, pack = w + k * w_row + j * w_col, w_row, panels
             if w_col != size or rows < 2 * TILE_ROWS:
                 pack_panels(zero, table, b, w_row, w_col, depth, columns, panels, PANEL_BYTES)
@@ -134,48 +139,66 @@ def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, pa
                 c + at, c_row, columns, depth, k,
                 activation if k + depth == fan_in else IDENTITY, pack, ahead, w_row,
             )  # fmt: skip
-        k += CHUNK
+        k += DEEP
 
 
 @kernel
-def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step, group):
-    """W is read where it lies, `group` of its columns and `step` of its rows at a time.
-
-    Sums are carried on from step to step: of the first chunk in C, of later ones in `partial` until they end.
-    """
+def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, group):
+    """W is read where it lies, `group` of its columns and `step` of its rows, whole chunks, at a time."""
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w_row, activation = load_int64(layer + W_ROW), load_int64(layer + ACTIVATION)
-    partial_row = padded_row(zero, min(group, fan_out))
     for j in range(0, fan_out, group):
         columns = min(group, fan_out - j)
         w, bias, here = load_int64(layer + W) + j * size, load_int64(layer + BIAS) + j * size, c + j * size
         k = 0
         while k == 0 or k < fan_in:
-            first, later = k % CHUNK == 0, k >= CHUNK
-            depth = min(step, min(fan_in, k // CHUNK * CHUNK + CHUNK) - k)
-            last = k + depth == fan_in or (k + depth) % CHUNK == 0
-            init, init_row, init_vec = zeros if later else bias, 0, 0 if later else VECTOR_BYTES
-            if not first:
-                init, init_row, init_vec = here, c_row, VECTOR_BYTES
-                if later:
-                    init, init_row = partial, partial_row
-            into, into_row = here, c_row
-            if later and not last:
-                into, into_row = partial, partial_row
-            done = 0
-            if rows == 1 and depth == STREAM_DEPTH and not last:
-                done = columns * size // VECTOR_BYTES // STREAM_VECTORS * STREAM_VECTORS
-                stream_row(zero, a + k * a_k, a_k, w + k * w_row, w_row, init, init_vec, into, done)
-            at = done * VECTOR_BYTES
-            if at < columns * size:
-                sweep(
-                    zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row + at, w_row,
-                    init + done * init_vec, init_row, init_vec, into + at, into_row, columns - at // size,
-                    depth, 1 if later and last else 0, activation if k + depth == fan_in else IDENTITY,
-                    0, c, 0,
-                )  # fmt: skip
+            depth = min(step, fan_in - k)
+            sweep(
+                zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row,
+                zeros if k else bias, 0, 0 if k else VECTOR_BYTES, here, c_row, columns, depth, k,
+                activation if k + depth == fan_in else IDENTITY, 0, c, 0,
+            )  # fmt: skip
             k += step
+
+
+@kernel
+def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial):
+    """Few rows: STREAM_DEPTH rows of W at a time, all along; what a chunk has so far waits in `partial`."""
+    size = size_of(zero)
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
+    activation = load_int64(layer + ACTIVATION)
+    partial_row = padded_row(zero, fan_out)
+    width = _WIDTHS[rows]
+    wide = fan_out * size // VECTOR_BYTES // width * width
+    for k in range(0, fan_in, STREAM_DEPTH):
+        init, init_row, init_vec = zeros if k else bias, 0, 0 if k else VECTOR_BYTES
+        if k % CHUNK:
+            init, init_row, init_vec = partial, partial_row, VECTOR_BYTES
+        depth = min(STREAM_DEPTH, fan_in - k)
+        into, into_row, add = partial, partial_row, 0
+        if k + depth == fan_in or (k + depth) % CHUNK == 0:
+            into, into_row, add = c, c_row, 1 if k >= CHUNK else 0
+        done = 0
+        if depth == STREAM_DEPTH:
+            done = wide
+            stream_rows(
+                zero, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row, init, init_row, init_vec,
+                into, into_row, add, done,
+            )  # fmt: skip
+        at = done * VECTOR_BYTES
+        if at < fan_out * size:
+            sweep(
+                zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row + at, w_row,
+                init + done * init_vec, init_row, init_vec, into + at, into_row, fan_out - at // size,
+                depth, add, IDENTITY, 0, c, 0,
+            )  # fmt: skip
+    if activation != IDENTITY:  # no inputs: nothing but the activation
+        sweep(
+            zero, table, rows, a, 0, 0, w, 0, c, c_row, VECTOR_BYTES, c, c_row, fan_out, 0, 0,
+            activation, 0, c, 0,
+        )  # fmt: skip
 
 
 @kernel
@@ -187,13 +210,13 @@ def samples_in_lanes(zero, table, layer, a, row_bytes, vecs, c, zeros, biases):
     activation = load_int64(layer + ACTIVATION)
     k = 0
     while k == 0 or k < fan_in:
-        depth = min(CHUNK, fan_in - k)
+        depth = min(DEEP, fan_in - k)
         last = k + depth == fan_in
         sweep(
             zero, table, fan_out, w + k * w_row, w_col, w_row, a + k * row_bytes, row_bytes,
             zeros if k else biases, 0 if k else VECTOR_BYTES, 0,
             c, row_bytes, vecs * (VECTOR_BYTES // size), depth, k, activation if last else IDENTITY, 0, c, 0,
         )  # fmt: skip
-        k += CHUNK
+        k += DEEP
     if activation == SOFTMAX:
         softmax_of_columns(zero, table, c, row_bytes, fan_out, vecs)

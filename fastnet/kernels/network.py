@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import numba
 from numba import types
 
-from fastnet.kernels.jit import OPTIONS, kernel
-from fastnet.kernels.layer import PACK_ROWS, PACKED, PANEL_BYTES, outputs_in_lanes, samples_in_lanes, way
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.layer import (
+    DEEP,
+    MOST_STREAMED,
+    PACKED,
+    PANEL_BYTES,
+    outputs_in_lanes,
+    samples_in_lanes,
+    way,
+)
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
     BIAS,
     CALL_BYTES,
-    CHUNK,
     DEPTH,
     FAN_IN,
     FAN_OUT,
@@ -20,7 +27,8 @@ from fastnet.kernels.table import (
     OUT,
     OUT_COL,
     OUT_ROW,
-    RUN_ROWS,
+    RUN_OUTPUTS,
+    RUN_SAMPLES,
     W_COL,
     X_COL,
     X_ROW,
@@ -75,8 +83,8 @@ def scratch_bytes(zero, table, by_samples, block):
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     packed = 0
     if may_pack(zero, table, block):
-        packed = block * CHUNK * size_of(zero) + PANEL_BYTES
-    sums = hidden_buffers(zero, table) * block + min(block, PACK_ROWS)
+        packed = block * DEEP * size_of(zero) + PANEL_BYTES
+    sums = hidden_buffers(zero, table) * block + min(block, MOST_STREAMED)
     return CACHE_LINE + packed + sums * padded_row(zero, most)
 
 
@@ -91,78 +99,104 @@ def _splat_biases(zero, layers, depth, biases):
             biases += VECTOR_BYTES
 
 
-def compile_run_rows(element, digest, cache):
-    """The compiled loop over blocks; its ``address`` is called through `run_rows`."""
+def compile_run_outputs(element, digest, cache):
+    """The loop over blocks, outputs in the lanes; its ``address`` is called through `run_rows`."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 6), cache=cache, **OPTIONS)
-    def run_blocks(zero, table, first, stop, by_samples, block, scratch):
+    @c_function(types.int64(element, *[types.int64] * 5), cache)
+    def run_outputs(zero, table, first, stop, block, scratch):
         digest  # noqa: B018
         size = size_of(zero)
-        lanes = VECTOR_BYTES // size
+        x, x_row, x_col = load_int64(table + X), load_int64(table + X_ROW), load_int64(table + X_COL)
+        out, out_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
+        layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
+        most, _, _ = widest_layer(table)
+        zeros = scratch
+        clear_vector(zero, zeros)
+        scratch += CACHE_LINE
+        row_bytes = padded_row(zero, most)
+        direct = writes_to_out(zero, table)
+        partial = scratch + hidden_buffers(zero, table) * block * row_bytes
+        pieces = partial + min(block, MOST_STREAMED) * row_bytes
+        panels = pieces + block * DEEP * size
+        while first < stop:
+            rows = min(block, stop - first)
+            a, a_row, a_k = x + first * x_row, x_row, x_col
+            one, other = scratch, scratch + block * row_bytes
+            target = out + first * out_row
+            for i in range(depth):
+                layer = layers + i * LAYER_BYTES
+                c, c_row = one, row_bytes
+                if i == depth - 1 and direct:
+                    c, c_row = target, out_row
+                outputs_in_lanes(
+                    zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels
+                )
+                a, a_row, a_k = one, row_bytes, size
+                one, other = other, one
+            if not direct:
+                fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)
+                copy_rows(zero, a, a_row, size, rows, fan_out, target, out_row, load_int64(table + OUT_COL))
+            first += rows
+        return 0
+
+    return run_outputs
+
+
+def compile_run_samples(element, digest, cache):
+    """The same with samples in the lanes."""
+
+    @c_function(types.int64(element, *[types.int64] * 5), cache)
+    def run_samples(zero, table, first, stop, block, scratch):
+        digest  # noqa: B018
+        lanes = VECTOR_BYTES // size_of(zero)
         x, x_row, x_col = load_int64(table + X), load_int64(table + X_ROW), load_int64(table + X_COL)
         out, out_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
         out_col = load_int64(table + OUT_COL)
         layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
         fan_in = load_int64(layers + FAN_IN)
         fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)
-        most, widest, total = widest_layer(table)
-        zeros = scratch
+        _, widest, total = widest_layer(table)
+        zeros, biases = scratch, scratch + CACHE_LINE
         clear_vector(zero, zeros)
-        scratch += CACHE_LINE
-        if by_samples:
-            biases = scratch
-            scratch += (total + 1) // 2 * 2 * VECTOR_BYTES
-            _splat_biases(zero, layers, depth, biases)
-            while first < stop:
-                rows = min(block, stop - first)
-                vecs = (rows + lanes - 1) // lanes
-                row_bytes = vecs * VECTOR_BYTES
-                here, there = scratch, scratch + (widest + lanes) * row_bytes
-                samples_to_lanes(zero, table, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes)
-                bias = biases
-                for i in range(depth):
-                    layer = layers + i * LAYER_BYTES
-                    samples_in_lanes(zero, table, layer, here, row_bytes, vecs, there, zeros, bias)
-                    bias += load_int64(layer + FAN_OUT) * VECTOR_BYTES
-                    here, there = there, here
-                lanes_to_samples(
-                    zero, table, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col
-                )
-                first += rows
-        else:
-            row_bytes = padded_row(zero, most)
-            direct = writes_to_out(zero, table)
-            partial = scratch + hidden_buffers(zero, table) * block * row_bytes
-            pieces = partial + min(block, PACK_ROWS) * row_bytes
-            panels = pieces + block * CHUNK * size
-            while first < stop:
-                rows = min(block, stop - first)
-                a, a_row, a_k = x + first * x_row, x_row, x_col
-                one, other = scratch, scratch + block * row_bytes
-                target = out + first * out_row
-                for i in range(depth):
-                    layer = layers + i * LAYER_BYTES
-                    c, c_row = one, row_bytes
-                    if i == depth - 1 and direct:
-                        c, c_row = target, out_row
-                    outputs_in_lanes(
-                        zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
-                        pieces, panels,
-                    )  # fmt: skip
-                    a, a_row, a_k = one, row_bytes, size
-                    one, other = other, one
-                if not direct:
-                    copy_rows(zero, a, a_row, size, rows, fan_out, target, out_row, out_col)
-                first += rows
+        scratch = biases + (total + 1) // 2 * 2 * VECTOR_BYTES
+        _splat_biases(zero, layers, depth, biases)
+        while first < stop:
+            rows = min(block, stop - first)
+            vecs = (rows + lanes - 1) // lanes
+            row_bytes = vecs * VECTOR_BYTES
+            here, there = scratch, scratch + (widest + lanes) * row_bytes
+            samples_to_lanes(zero, table, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes)
+            bias = biases
+            for i in range(depth):
+                layer = layers + i * LAYER_BYTES
+                samples_in_lanes(zero, table, layer, here, row_bytes, vecs, there, zeros, bias)
+                bias += load_int64(layer + FAN_OUT) * VECTOR_BYTES
+                here, there = there, here
+            lanes_to_samples(
+                zero, table, here, row_bytes, rows, fan_out, out + first * out_row, out_row, out_col
+            )
+            first += rows
         return 0
 
-    return run_blocks
+    return run_samples
+
+
+@kernel
+def run_address(table, by_samples):
+    """Of what `run_rows` calls; 0 if that has not been compiled yet."""
+    return load_int64(table + (RUN_SAMPLES if by_samples else RUN_OUTPUTS))
 
 
 @kernel
 def run_rows(zero, table, first, stop, by_samples, block, scratch):
     """Rows first..stop of x through all layers, `block` rows at a time, into the same rows of out."""
-    call(zero, load_int64(table + RUN_ROWS), (table, first, stop, by_samples, block, scratch))
+    call(zero, run_address(table, by_samples), (table, first, stop, block, scratch))
+
+
+@kernel
+def aligned(address):
+    """The next start of a cache line."""
+    return (address + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
 
 
 @kernel
@@ -171,7 +205,6 @@ def run_allocated(zero, table, first, stop, by_samples, block):
     scratch = allocate(scratch_bytes(zero, table, by_samples, block) + CACHE_LINE)
     if scratch == 0:
         return False
-    aligned = (scratch + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
-    run_rows(zero, table, first, stop, by_samples, block, aligned)
+    run_rows(zero, table, first, stop, by_samples, block, aligned(scratch))
     free(scratch)
     return True

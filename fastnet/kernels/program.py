@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
 
-from fastnet.kernels.entry import entries
-from fastnet.kernels.jit import OPTIONS, compiling, kernel, source_digest
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.entries import entries
+from fastnet.kernels.jit import kernel, source_digest, with_cache_if_possible
+from fastnet.kernels.lock import lock
 from fastnet.kernels.network import run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import call, size_of, stack_bytes
 from fastnet.kernels.row import run_small, suits_rows
+from fastnet.kernels.table import KERNEL_BYTES
 from fastnet.kernels.target import VECTOR_BYTES
 
 #: what a program holds: the addresses of kernels, then the activation of each layer
-RUN, RUN_LARGE, RUN_SWEEP, RUN_STEPS, RUN_BLOCKS, RUN_FEW, ACTIVATIONS = range(0, 56, 8)
+RUN, RUN_LARGE, KERNELS = range(0, 24, 8)
+ACTIVATIONS = KERNELS + KERNEL_BYTES
 #: stack that larger calls take for scratch
 STACK_SCRATCH = 128 * 1024
 
@@ -39,29 +42,19 @@ _compiled: dict[Any, tuple[Any, ...]] = {}
 
 def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
     """Addresses for a program, in its order; compiled or loaded from the cache by the first call."""
-    others = entries(dtype).kernels
     element = numba.from_dtype(dtype)
-    if dtype not in _compiled:
-        _compiled[dtype] = with_cache_if_possible(
-            lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
-        )
-    return [f.address for f in (*_compiled[dtype], *others)]
-
-
-def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
-    """compile(True), or, where there is no place for a cache or it is unreadable, compile(False)."""
-    try:
-        with compiling():
-            return compile(True)
-    except Exception:  # a real defect comes up again; `entries` has warned of a cache that does not work
-        with compiling():
-            return compile(False)
+    with lock:
+        if dtype not in _compiled:
+            _compiled[dtype] = with_cache_if_possible(
+                lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
+            )
+    return [*(f.address for f in _compiled[dtype]), *entries(dtype).table_addresses()]
 
 
 def compile_run(element: Any, digest: str, cache: bool) -> Any:
     """What user code calls: 0 if done, else the bytes of scratch that RUN_LARGE needs to do it."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 3), cache)
     def run(zero, table, batch, large):
         digest  # noqa: B018
         if suits_rows(zero, table, batch):
@@ -75,7 +68,7 @@ def compile_run(element: Any, digest: str, cache: bool) -> Any:
 def compile_large(element: Any, digest: str, cache: bool) -> Any:
     """The rest, in a function of its own for the sake of its stack; what that does not hold needs scratch."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 3), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 3), cache)
     def run_large(zero, table, batch, scratch):
         digest  # noqa: B018
         by_samples, block, needed = _fitting(zero, table, batch)

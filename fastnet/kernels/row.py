@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.activations import activate
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import FAST_WEIGHTS
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
@@ -174,7 +174,7 @@ def run_small(zero, table, rows):
 def compile_run_few(element: Any, digest: str, cache: bool) -> Any:
     """`run_small` as a function of its own; its ``address`` is what other kernels call."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * 2), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * 2), cache)
     def run_few(zero, table, rows):
         digest  # noqa: B018
         run_small(zero, table, rows)

@@ -14,6 +14,7 @@ quotient, one true division, is the only operation that rounds into the subnorma
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -28,6 +29,8 @@ from fastnet.kernels.vector import I64, Vec, repeat
 
 #: partial sums: as many as the widest vector has lanes of float32
 PARTS = 16
+#: vectors of samples at a time: one alone waits for itself
+_TOGETHER = 4
 
 _INT = types.int64
 
@@ -124,46 +127,53 @@ def softmax_columns(typingctx: Any, zero: Any, c: Any, c_row: Any, width: Any, v
     size = itemsize(zero)
 
     def emit(b: Any, c: Any, c_row: Any, width: Any, vecs: Any) -> None:
-        ty = vector.vector_type(size)
-        like = Vec(b, ty([0.0] * ty.count)).like
-        room = b.alloca(ir.ArrayType(ty, PARTS))
+        reached: Any = I64(0)
+        room = b.alloca(ir.ArrayType(vector.vector_type(size, _TOGETHER), PARTS))
         room.align = 64
-        parts = b.ptrtoint(room, I64)
-        part = [b.add(parts, I64(i * VECTOR_BYTES)) for i in range(PARTS)]
+        for together in (_TOGETHER, 1):
+            last = b.sub(vecs, I64(together - 1))
+            one = partial(some_vectors, b, c, c_row, width, together, b.ptrtoint(room, I64))
+            reached, _ = repeat(b, last, together, (), one, reached)
 
-        def one_vector(v: Any, _: Any) -> tuple[()]:
-            column = b.add(c, b.mul(v, I64(VECTOR_BYTES)))
+    def some_vectors(
+        b: Any, c: Any, c_row: Any, width: Any, together: int, parts: Any, v: Any, _: Any
+    ) -> tuple[()]:
+        ty, wide = vector.vector_type(size, together), together * VECTOR_BYTES
+        like = Vec(b, ty([0.0] * ty.count)).like
+        part = [b.add(parts, I64(i * wide)) for i in range(PARTS)]
+        column = b.add(c, b.mul(v, I64(VECTOR_BYTES)))
 
-            def at(j: Any) -> Any:
-                return b.add(column, b.mul(j, c_row))
+        def load(address: Any) -> Vec:
+            return Vec(b, vector.load(b, address, ty))
 
-            def find_largest(j: Any, state: Any) -> Any:
-                return [_larger(state[0], vector.load_vector(b, at(j), size))]
+        def at(j: Any) -> Any:
+            return b.add(column, b.mul(j, c_row))
 
-            def add_exps(j: Any, _: Any) -> Any:
-                e = _exp_unit(vector.load_vector(b, at(j), size), largest)
-                vector.store(b, e.v, at(j))
-                mine = b.add(parts, b.mul(b.and_(j, I64(PARTS - 1)), I64(VECTOR_BYTES)))
-                vector.store(b, (vector.load_vector(b, mine, size) + e).v, mine)
-                return []
+        def find_largest(j: Any, state: Any) -> Any:
+            return [_larger(state[0], load(at(j)))]
 
-            def divide(j: Any, _: Any) -> Any:
-                vector.store(b, (vector.load_vector(b, at(j), size) / total).v, at(j))
-                return []
+        def add_exps(j: Any, _: Any) -> Any:
+            e = _exp_unit(load(at(j)), largest)
+            vector.store(b, e.v, at(j))
+            mine = b.add(parts, b.mul(b.and_(j, I64(PARTS - 1)), I64(wide)))
+            vector.store(b, (load(mine) + e).v, mine)
+            return []
 
-            _, [largest] = repeat(b, width, 1, [like(float("-inf"))], find_largest)
-            for address in part:
-                vector.store(b, like(0.0).v, address)
-            repeat(b, width, 1, [], add_exps)
-            sums = [vector.load_vector(b, address, size) for address in part]
-            while len(sums) > 1:
-                half = len(sums) // 2
-                sums = [low + high for low, high in zip(sums[:half], sums[half:], strict=True)]
-            [total] = sums
-            repeat(b, width, 1, [], divide)
-            return ()
+        def divide(j: Any, _: Any) -> Any:
+            vector.store(b, (load(at(j)) / total).v, at(j))
+            return []
 
-        repeat(b, vecs, 1, (), one_vector)
+        _, [largest] = repeat(b, width, 1, [like(float("-inf"))], find_largest)
+        for address in part:
+            vector.store(b, like(0.0).v, address)
+        repeat(b, width, 1, [], add_exps)
+        sums = [load(address) for address in part]
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [low + high for low, high in zip(sums[:half], sums[half:], strict=True)]
+        [total] = sums
+        repeat(b, width, 1, [], divide)
+        return ()
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         b.call(vector.function(b, f"softmax_columns_f{8 * size}", 4, emit), args[1:])

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from numba import types
 
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.narrow import narrow_sums
 from fastnet.kernels.primitives import call, load_int64, transpose_in, transpose_out
 from fastnet.kernels.softmax import softmax_columns, softmax_rows
@@ -24,7 +24,7 @@ _INTEGERS = 11
 def compile_steps(element: Any, digest: str, cache: bool) -> Any:
     """All of them as one function for float32 or float64; the first integer says which."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * _INTEGERS), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
     def step(zero, which, a, b, c, d, e, f, g, h, i, j):
         digest  # noqa: B018
         if which == _TURN_IN:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from numba import types
 
 from fastnet.kernels.activations import activate
-from fastnet.kernels.jit import OPTIONS, kernel
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import call, load_int64, size_of
 from fastnet.kernels.table import IDENTITY, SWEEP
 from fastnet.kernels.target import CACHE_LINE, MOST_ROWS, PANEL_ROW, TILE_ROWS, TILES, VECTOR_BYTES
@@ -39,7 +39,7 @@ def tile_height(rows):
 def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
     """The compiled sweep for float32 or float64; its ``address`` is what the other kernels call."""
 
-    @numba.cfunc(types.int64(element, *[types.int64] * _INTEGERS), cache=cache, **OPTIONS)
+    @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
     def sweep_tiles(
         zero, rows, a, a_row, a_k, b, b_k, init, init_row, init_vec, c, c_row, columns, depth, add,
         activation, pack, ahead, ahead_k,

@@ -21,13 +21,13 @@ def features() -> frozenset[str]:
     return frozenset(f[1:] for f in flags.split(",") if f.startswith("+"))
 
 
-def _is_arm() -> bool:
+def is_arm() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
 def has_fma() -> bool:
     """Whether the target multiplies and adds in one rounding."""
-    return _is_arm() or "fma" in features()
+    return is_arm() or "fma" in features()
 
 
 def name() -> str:
@@ -37,7 +37,7 @@ def name() -> str:
 
 
 def _vector_unit() -> tuple[int, int]:
-    if _is_arm():
+    if is_arm():
         return _NEON
     have = features()
     return next((unit for name, unit in _VECTOR_UNITS.items() if name in have), _SSE)

@@ -10,14 +10,11 @@ from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.primitives import itemsize
+from fastnet.kernels.table import CHUNK
 from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, TILE_ROWS, TILES, VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
-#: rows of weights that few rows take at a time, and the vectors of each that one row takes at a time:
-#: whole cache lines, read before others displace them
-STREAM_DEPTH, STREAM_VECTORS = 8, 4
-
 
 #: a size of tile as one number: rows times _KEY_ROW, and vectors or _MASKED, and perhaps _PACKING
 _KEY_ROW, _PACKING, _MASKED = 64, 32, 16
@@ -46,10 +43,11 @@ def tile(
     ahead: Any,
     ahead_k: Any,
 ) -> Any:
-    """C = init + A B on one register tile, as a chain of fused multiply-adds in ascending k.
+    """C = init + A B on one register tile, chunk by chunk of k, each a chain of fused multiply-adds.
 
     C is `rows` by `vecs` vectors; A is broadcast element by element, of any strides; the vectors of B lie
-    side by side in each of its `depth` rows. With `add`, C += init + A B. With `lanes` > 0 (one vector
+    side by side in each of its `depth` rows. With `add`, C += init + A B. Chunks after the first start from
+    zero and are added to C, which stays in the first-level cache meanwhile. With `lanes` > 0 (one vector
     wide only), no more than that many lanes of B and init are read. With `pack`, TILE_ROWS rows only, the
     vectors of B are stored there as they pass, as a panel. The widest of the tallest tiles fetch a line of
     cache for each k, from `ahead` on in steps of `ahead_k`. All sizes of tile are emitted here, and chosen by
@@ -130,18 +128,28 @@ def _emit_tile(
         for r, line in product(range(height), range(0, width * VECTOR_BYTES, CACHE_LINE)):
             vector.prefetch(b, b.add(b.add(c, b.mul(c_row, I64(r))), I64(line)), 3)
     before = b.block
-    loop, after = b.append_basic_block("k"), b.append_basic_block("k_done")
-    b.cbranch(b.icmp_signed(">", depth, I64(0)), loop, after)
+    chunk, loop, after = (b.append_basic_block(name) for name in ("chunk", "k", "k_done"))
+    following, done = b.append_basic_block("following"), b.append_basic_block("done")
+    b.branch(chunk)
+
+    # a chunk of inputs: its sums start from zero, but those of the first from init, and are added to C
+    b.position_at_end(chunk)
+    begin = {key: b.phi(start[key].v.type) for key in grid}
+    rest, adds = b.phi(I64), b.phi(add.type)
+    walks = [(a, a_k), (b_address, b_k)]
+    walks += [] if pack is None else [(pack, I64(PANEL_ROW))]
+    walks += [] if ahead is None else [ahead]
+    chunk_at = [b.phi(I64) for _ in walks]
+    count = b.select(b.icmp_signed("<", rest, I64(CHUNK)), rest, I64(CHUNK))
+    b.cbranch(b.icmp_signed(">", count, I64(0)), loop, after)
 
     b.position_at_end(loop)
     phi = {key: b.phi(start[key].v.type) for key in grid}
-    left, a_now, b_now = b.phi(I64), b.phi(I64), b.phi(I64)
-    pack_now = None if pack is None else b.phi(I64)
-    ahead_now = None if ahead is None else b.phi(I64)
+    left, now = b.phi(I64), [b.phi(I64) for _ in walks]
     acc = {key: vector.Vec(b, phi[key]) for key in grid}
     if ahead is not None:
-        vector.prefetch(b, ahead_now, 2)
-    a_here = vector.opaque(b, a_now)
+        vector.prefetch(b, now[-1], 2)
+    a_here, b_now = vector.opaque(b, now[0]), now[1]
     if height < width:  # hold the broadcasts, take the vectors one at a time
         splats = [vector.load_splat(b, b.add(a_here, a_rows[r]), size) for r in range(height)]
         for v in range(width):
@@ -152,35 +160,32 @@ def _emit_tile(
         loaded = [load(b.add(b_now, I64(v * VECTOR_BYTES))) for v in range(width)]
         if pack is not None:
             for v, vec in enumerate(loaded):
-                vector.store(b, vec.v, b.add(pack_now, I64(v * VECTOR_BYTES)))
+                vector.store(b, vec.v, b.add(now[2], I64(v * VECTOR_BYTES)))
         for r in range(height):
             one = vector.load_splat(b, b.add(a_here, a_rows[r]), size)
             for v in range(width):
                 acc[r, v] = one.fma(loaded[v], acc[r, v])
-    steps = [
-        (left, depth, b.sub(left, I64(1))),
-        (a_now, a, b.add(a_here, a_k)),
-        (b_now, b_address, b.add(b_now, b_k)),
-    ]
-    if pack is not None:
-        steps.append((pack_now, pack, b.add(pack_now, I64(PANEL_ROW))))
-    if ahead is not None:
-        steps.append((ahead_now, ahead[0], b.add(ahead_now, ahead[1])))
-    for variable, first, following in steps:
-        variable.add_incoming(first, before)
-        variable.add_incoming(following, loop)
+    step = [b.add(a_here if i == 0 else here, walks[i][1]) for i, here in enumerate(now)]
+    for variable, first, next_one in zip(
+        [left, *now], [count, *chunk_at], [b.sub(left, I64(1)), *step], strict=True
+    ):
+        variable.add_incoming(first, chunk)
+        variable.add_incoming(next_one, loop)
     for key in grid:
-        phi[key].add_incoming(start[key].v, before)
+        phi[key].add_incoming(begin[key], chunk)
         phi[key].add_incoming(acc[key].v, loop)
     b.cbranch(b.icmp_signed(">", left, I64(1)), loop, after)
 
     b.position_at_end(after)
-    final = {}
+    final, ended = {}, [b.phi(I64) for _ in walks]
+    for end, none, some in zip(ended, chunk_at, step, strict=True):
+        end.add_incoming(none, chunk)
+        end.add_incoming(some, loop)
     for key in grid:
         final[key] = b.phi(start[key].v.type)
-        final[key].add_incoming(start[key].v, before)
+        final[key].add_incoming(begin[key], chunk)
         final[key].add_incoming(acc[key].v, loop)
-    with b.if_else(b.icmp_signed("!=", add, I64(0))) as (more, plain):
+    with b.if_else(b.icmp_signed("!=", adds, I64(0))) as (more, plain):
         with more:
             for r, v in grid:
                 address = at(c, r, c_row, v, wide)
@@ -189,49 +194,19 @@ def _emit_tile(
         with plain:
             for r, v in grid:
                 vector.store(b, final[r, v], at(c, r, c_row, v, wide))
-
-
-@intrinsic
-def stream_row(
-    typingctx: Any,
-    zero: Any,
-    a: Any,
-    a_k: Any,
-    b_address: Any,
-    b_k: Any,
-    init: Any,
-    init_vec: Any,
-    c: Any,
-    vecs: Any,
-) -> Any:
-    """The same sums for one row of A and STREAM_DEPTH rows of B, STREAM_VECTORS columns of vectors at a time.
-
-    B is read in as many streams as it has rows, each in order: what memory does best.
-    """
-    size = itemsize(zero)
-
-    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, a, a_k, b_address, b_k, init, init_vec, c, vecs = args
-        splats = [vector.load_splat(b, b.add(a, b.mul(a_k, I64(k))), size) for k in range(STREAM_DEPTH)]
-        rows = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(STREAM_DEPTH)]
-        before = b.block
-        loop, done = b.append_basic_block("stream"), b.append_basic_block("stream_done")
-        b.cbranch(b.icmp_signed(">=", vecs, I64(STREAM_VECTORS)), loop, done)
-        b.position_at_end(loop)
-        first = b.phi(I64)
-        numbers = [b.add(first, I64(i)) for i in range(STREAM_VECTORS)]
-        offsets = [b.mul(v, I64(VECTOR_BYTES)) for v in numbers]
-        acc = [vector.load_vector(b, b.add(init, b.mul(v, init_vec)), size) for v in numbers]
-        for splat, row in zip(splats, rows, strict=True):
-            for i, offset in enumerate(offsets):
-                acc[i] = splat.fma(vector.load_vector(b, b.add(row, offset), size), acc[i])
-        for one, offset in zip(acc, offsets, strict=True):
-            vector.store(b, one.v, b.add(c, offset))
-        following = b.add(first, I64(STREAM_VECTORS))
-        first.add_incoming(I64(0), before)
-        first.add_incoming(following, loop)
-        b.cbranch(b.icmp_signed("<=", b.add(following, I64(STREAM_VECTORS)), vecs), loop, done)
-        b.position_at_end(done)
-        return context.get_dummy_value()
-
-    return types.void(zero, *[_INT] * 8), codegen
+    remaining = b.sub(rest, count)
+    b.cbranch(b.icmp_signed(">", remaining, I64(0)), following, done)
+    b.position_at_end(following)
+    b.branch(chunk)
+    for variable, first, next_one in zip(
+        [rest, adds, *chunk_at],
+        [depth, add, *[w[0] for w in walks]],
+        [remaining, I64(1), *ended],
+        strict=True,
+    ):
+        variable.add_incoming(first, before)
+        variable.add_incoming(next_one, following)
+    for key in grid:
+        begin[key].add_incoming(start[key].v, before)
+        begin[key].add_incoming(start[key].like(0.0).v, following)
+    b.position_at_end(done)

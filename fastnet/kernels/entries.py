@@ -1,0 +1,184 @@
+"""The entry points for an element type: what of them is compiled when, and what calls need beside arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from fastnet.kernels.columns import shared_bytes
+from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
+from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
+from fastnet.kernels.jit import source_digest, with_cache_if_possible
+from fastnet.kernels.lock import lock
+from fastnet.kernels.network import compile_run_outputs, compile_run_samples
+from fastnet.kernels.row import compile_run_few
+from fastnet.kernels.steps import compile_steps
+from fastnet.kernels.sweep import compile_sweep
+from fastnet.kernels.table import KERNEL_BYTES, SWEEP
+
+#: in the order of their addresses in a table and in a program
+_KERNELS = (compile_sweep, compile_steps, compile_run_outputs, compile_run_samples, compile_run_few)
+#: what a call may lack, and is compiled then: nobody waits for what he does not use
+LACKING = ("outputs in lanes", "samples in lanes", "few rows")
+_NEEDED = dict(zip(LACKING, ((0, 1, 2), (0, 1, 3), (4,)), strict=True))
+LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
+
+
+class Entries:
+    """Entry points for one element type. They check arrays, but not the types of other arguments.
+
+    Each is compiled, or loaded from the cache, when it is first asked for, and so are the kernels.
+    """
+
+    max_depth = MAX_DEPTH
+    lacking = LACKING
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.kernels: dict[int, Any] = {}  # those of _KERNELS that are there
+        self.functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> predict, bind, run, strips, alone
+        self._origins: set[str] = set()
+
+    @property
+    def origin(self) -> str:
+        """Where the machine code came from: LOADED, COMPILED or UNCACHED, if any of it."""
+        return next(origin for origin in (UNCACHED, COMPILED, LOADED) if origin in self._origins)
+
+    @cached_property
+    def predict(self) -> Any:
+        """(x, out or None, list of layers, recipe) -> result; None if refused, False if large.
+
+        Or one of LACKING, if the recipe says so: what is to be completed first.
+        """
+        return self._point(0, (self._ref,) * 4)
+
+    @cached_property
+    def bind(self) -> Any:
+        """(x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused."""
+        return self._point(1, (self._ref,) * 5)
+
+    @cached_property
+    def _run(self) -> Any:
+        return self._point(2, (self._ref, types.int64, types.int64))
+
+    def run(self, table: np.ndarray[Any, Any], first: int, stop: int) -> None:
+        """Rows first..stop of what the table describes, without the interpreter lock."""
+        while lacks := self._run(table, first, stop):
+            self._bring(table, LACKING[lacks - 1])
+
+    def _bring(self, table: np.ndarray[Any, Any], lacking: str) -> None:
+        self.complete(lacking)
+        table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = self._addresses()[: KERNEL_BYTES // 8]
+
+    @cached_property
+    def _strips(self) -> Any:
+        return self._point(3, (self._ref, self._ref, types.int64, types.int64))
+
+    def strips(self, table: np.ndarray[Any, Any], rows: int, widest: int, count: int) -> Callable[[], None]:
+        """All rows of what the table describes, `count` strips of columns to a layer.
+
+        What this returns is called by each thread that takes part, and ends when no strip is left.
+        """
+        shared = np.zeros(shared_bytes(rows, widest, self.dtype.itemsize), np.uint8)
+
+        def take() -> None:
+            while self._strips(table, shared, rows, count):
+                self._bring(table, LACKING[0])
+
+        return take
+
+    @cached_property
+    def activate(self) -> Any:
+        """(x, out, activation, width of a row), x and out contiguous and one-dimensional."""
+        return self._point(4, (self._ref, self._ref, types.int64, types.int64))
+
+    @property
+    def _ref(self) -> ObjectRef:
+        return ObjectRef(numba.from_dtype(self.dtype))
+
+    def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
+        def compile(cache: bool) -> Any:
+            if cache not in self.functions:
+                self.functions[cache] = make_entries(source_digest(), cache)
+            function = self.functions[cache][which]
+            function.compile(signature)
+            self._note(cache, sum(function.stats.cache_hits.values()))
+            return function.overloads[signature].entry_point
+
+        return with_cache_if_possible(compile)
+
+    def kernel(self, number: int) -> Any:
+        """One of _KERNELS, compiled or loaded by the first who asks."""
+
+        def compile(cache: bool) -> Any:
+            made = _KERNELS[number](numba.from_dtype(self.dtype), source_digest(), cache)
+            self._note(cache, made.cache_hits)
+            return made
+
+        with lock:
+            if number not in self.kernels:
+                self.kernels[number] = with_cache_if_possible(compile)
+            return self.kernels[number]
+
+    def complete(self, lacking: str) -> None:
+        """Compile or load the kernels that a call lacks: one of LACKING."""
+        for number in _NEEDED[lacking]:
+            self.kernel(number)
+
+    def _note(self, cache: bool, hits: int) -> None:
+        self._origins.add(UNCACHED if not cache else LOADED if hits else COMPILED)
+
+    def prepare(self) -> None:
+        """Compile or load what is not there yet."""
+        for name in ("predict", "bind", "_run", "_strips", "activate"):
+            getattr(self, name)
+        for lacking in LACKING:
+            self.complete(lacking)
+
+    def new_table(self) -> np.ndarray[Any, Any]:
+        """For `bind` to fill. It holds addresses: whoever runs it keeps the arrays alive."""
+        return np.empty(TABLE_BYTES // 8, np.int64)
+
+    def recipe(
+        self, dense: list[Any], program: bytes, seen: list[Any], lacking: Sequence[str | None] = (None,) * 3
+    ) -> list[Any]:
+        """What `predict` needs for chains of layers with params, when the list of layers equals `seen`.
+
+        A call that lacks kernels returns the entry of `lacking` for them: None, refused, or those of LACKING.
+        """
+        return [dense, program, seen, self.dtype, np.ndarray, None, False, *lacking]
+
+    def program(self, activations: Sequence[int]) -> bytes:
+        """The addresses of the kernels, 0 for those that are not there, then the activation of each layer."""
+        return np.array([*self._addresses(), array_empty()], np.int64).tobytes() + bytes(activations)
+
+    def _addresses(self) -> list[int]:
+        return [self.kernels[i].address if i in self.kernels else 0 for i in range(len(_KERNELS))]
+
+    def table_addresses(self) -> list[int]:
+        """Of all kernels that a table refers to."""
+        for lacking in LACKING[:FEW]:
+            self.complete(lacking)
+        return self._addresses()[: KERNEL_BYTES // 8]
+
+
+_entries: dict[Any, Entries] = {}
+
+
+def entries(dtype: np.dtype[Any]) -> Entries:
+    """Compile, or load from the cache, the entry points for float32 or float64."""
+    with lock:
+        if dtype not in _entries:
+            if not layout_is_known():
+                raise NotImplementedError(
+                    "this Python or NumPy lays out arrays in a way fastnet does not know"
+                )
+            found = Entries(dtype)
+            found.predict  # noqa: B018 - what every call needs
+            _entries[dtype] = found
+        return _entries[dtype]

@@ -1,0 +1,295 @@
+"""The compiled functions of training that Python calls; each is compiled, or loaded, when first asked for.
+
+Arrays are read from their headers and checked at every call; what does not fit is refused by an exception.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from fastnet.kernels.cache import cached
+from fastnet.kernels.checks import (
+    T_ARRAY_TYPE,
+    T_DTYPE,
+    T_INT64,
+    T_LIST_TYPE,
+    T_TABLE_BYTES,
+    are_classes,
+    elements_of,
+    is_like,
+    is_ours,
+    length_of_list,
+    takes,
+)
+from fastnet.kernels.elements import load_number, store_number
+from fastnet.kernels.entries import entries
+from fastnet.kernels.epoch import make_run_epoch
+from fastnet.kernels.gradients import (
+    TRAIN_STEPS,
+    affine_gradients,
+    affine_scratch,
+    compile_train_steps,
+    derive_rows,
+    loss_of_rows,
+    set_zeros,
+    update_elements,
+    zeros_bytes,
+)
+from fastnet.kernels.headers import (
+    ObjectRef,
+    address_of,
+    data,
+    is_contiguous,
+    is_writeable,
+    length,
+    list_item,
+    ndim,
+    same_kind,
+    same_type,
+    stride,
+    zero_of,
+)
+from fastnet.kernels.jit import OPTIONS, njit, source_digest, with_cache_if_possible
+from fastnet.kernels.lock import lock
+from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
+from fastnet.kernels.primitives import allocate, free, load_int64, size_of, stack_bytes
+from fastnet.kernels.product import PRODUCT, compile_product
+from fastnet.kernels.table import STEPS, SWEEP
+from fastnet.kernels.target import CACHE_LINE
+from fastnet.kernels.updates import ADAM, MOMENTUM, NUMBERS
+
+#: class numbers are of this dtype
+INT64 = np.dtype(np.int64)
+_STACK_SCRATCH = 32 * 1024
+_NUMBER_BYTES = 8 * NUMBERS
+
+
+def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
+    @njit(nogil=True, **OPTIONS)
+    def affine_backward(dout_ref, x_ref, w_ref, dx_ref, dw_ref, db_ref, table_ref):
+        digest  # noqa: B018
+        zero = zero_of(dout_ref)
+        dout, x, w = address_of(dout_ref), address_of(x_ref), address_of(w_ref)
+        dx, dw, db = address_of(dx_ref), address_of(dw_ref), address_of(db_ref)
+        table = data(address_of(table_ref))
+        fits = (
+            is_ours(dout, table)
+            and takes(dout, dout, 2)
+            and same_kind(x, dout)
+            and same_kind(w, dout)
+            and ndim(x) == 2
+        )
+        fits = fits and ndim(w) == 2 and takes(dw, dout, 2) and is_writeable(dw) and is_writeable(db)
+        if not fits or not takes(db, dout, 1):
+            raise ValueError("arrays do not fit together")
+        rows, fan_in, fan_out = length(x, 0), length(w, 0), length(w, 1)
+        fits = length(dout, 0) == rows and length(dout, 1) == fan_out and length(x, 1) == fan_in
+        fits = fits and length(dw, 0) == fan_in and length(dw, 1) == fan_out and length(db, 0) == fan_out
+        into = 0
+        if same_type(dx, dout):
+            fits = fits and takes(dx, dout, 2) and is_writeable(dx)
+            fits = fits and length(dx, 0) == rows and length(dx, 1) == fan_in
+            into = data(dx)
+        if not fits:
+            raise ValueError("arrays do not fit together")
+        width = max(fan_in, fan_out)
+        needed = zeros_bytes(zero, width) + affine_scratch(zero, rows, fan_in, fan_out)
+        room = stack_bytes(_STACK_SCRATCH)
+        taken = 0
+        if needed > _STACK_SCRATCH:
+            taken = allocate(needed + CACHE_LINE)
+            if taken == 0:
+                raise MemoryError("no memory for intermediate results")
+            room = (taken + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+        set_zeros(zero, table, width, room)
+        affine_gradients(
+            zero, table, data(dout), rows, data(x), stride(x, 0), stride(x, 1),
+            data(w), stride(w, 0), stride(w, 1), fan_in, fan_out,
+            into, data(dw), data(db), room, room + zeros_bytes(zero, width),
+        )  # fmt: skip
+        if taken != 0:
+            free(taken)
+
+    @njit(nogil=True, **OPTIONS)
+    def activation_backward(activation, dout_ref, y_ref, dz_ref, table_ref):
+        digest  # noqa: B018
+        dout, y, dz = address_of(dout_ref), address_of(y_ref), address_of(dz_ref)
+        table = data(address_of(table_ref))
+        if (
+            not is_ours(dout, table)
+            or not is_contiguous(dout)
+            or not takes(y, dout, ndim(dout))
+            or not is_like(dz, y)
+        ):
+            raise ValueError("arrays do not fit together")
+        if not is_like(dz, dout):
+            raise ValueError("arrays do not fit together")
+        axes, count = ndim(y), elements_of(y)
+        width = length(y, axes - 1) if axes > 0 else 1
+        if count > 0:
+            derive_rows(
+                zero_of(dout_ref), table, activation, count // width, width,
+                data(dout), data(y), data(dz),
+            )  # fmt: skip
+
+    @njit(nogil=True, **OPTIONS)
+    def loss(kind, x_ref, t_ref, y_ref, dz_ref, table_ref):
+        digest  # noqa: B018
+        zero, table = zero_of(x_ref), data(address_of(table_ref))
+        x, t, y, dz = address_of(x_ref), address_of(t_ref), address_of(y_ref), address_of(dz_ref)
+        if not is_ours(x, table) or not takes(x, x, 2) or not is_like(y, x):
+            raise ValueError("arrays do not fit together")
+        rows, width = length(x, 0), length(x, 1)
+        if kind == SOFTMAX_CLASSES:
+            if not are_classes(t, rows, table):
+                raise ValueError("arrays do not fit together")
+            for i in range(rows):
+                one = load_int64(data(t) + 8 * i)
+                if one < 0 or one >= width:
+                    raise ValueError("a class is out of range")
+        elif not takes(t, x, 2) or length(t, 0) != rows or length(t, 1) != width:
+            raise ValueError("arrays do not fit together")
+        into = 0
+        if same_type(dz, x):
+            if not is_like(dz, x):
+                raise ValueError("arrays do not fit together")
+            into = data(dz)
+        needed = CACHE_LINE + loss_scratch(zero, rows, width)
+        room = stack_bytes(_STACK_SCRATCH)
+        taken = 0
+        if needed > _STACK_SCRATCH:
+            taken = allocate(needed)
+            if taken == 0:
+                raise MemoryError("no memory for intermediate results")
+            room = taken
+        loss_of_rows(
+            zero, table, kind, data(x), data(t), data(y), into, rows, width,
+            room + CACHE_LINE, room,
+        )  # fmt: skip
+        result = load_number(zero, room)
+        if taken != 0:
+            free(taken)
+        return result
+
+    @njit(nogil=False, **OPTIONS)
+    def update(optimizer, p_ref, g_ref, m_ref, v_ref, a, b, c, d, table_ref):
+        digest  # noqa: B018
+        zero, table = zero_of(p_ref), data(address_of(table_ref))
+        size = size_of(zero)
+        params, grads = address_of(p_ref), address_of(g_ref)
+        means, squares = address_of(m_ref), address_of(v_ref)
+        numbers = stack_bytes(_NUMBER_BYTES)
+        store_number(type(zero)(a), numbers)
+        store_number(type(zero)(b), numbers + size)
+        store_number(type(zero)(c), numbers + 2 * size)
+        store_number(type(zero)(d), numbers + 3 * size)
+        count = length_of_list(params, table)
+        fits = count >= 0 and length_of_list(grads, table) == count
+        fits = fits and (optimizer < MOMENTUM or length_of_list(squares, table) == count)
+        fits = fits and (optimizer < ADAM or length_of_list(means, table) == count)
+        if not fits:
+            raise ValueError("lists do not fit together")
+        for i in range(count):
+            p = list_item(params, i)
+            fits = fits and is_ours(p, table) and is_like(p, p) and is_like(list_item(grads, i), p)
+            if optimizer >= MOMENTUM:
+                fits = fits and is_like(list_item(squares, i), p)
+            if optimizer >= ADAM:
+                fits = fits and is_like(list_item(means, i), p)
+        if not fits:
+            raise ValueError("arrays do not fit together")
+        for i in range(count):
+            p = list_item(params, i)
+            m = data(list_item(means, i)) if optimizer == ADAM else 0
+            v = data(list_item(squares, i)) if optimizer >= MOMENTUM else 0
+            update_elements(
+                zero, table, optimizer, elements_of(p), data(p), data(list_item(grads, i)), m, v, numbers
+            )
+
+    functions = affine_backward, activation_backward, loss, update, make_run_epoch(digest)
+    return tuple(map(cached, functions)) if cache else functions
+
+
+_KERNELS = (compile_product, compile_train_steps)
+
+
+class TrainingEntries:
+    """Entry points of training for one element type. They check arrays, but not the types of numbers."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self._digest = source_digest()
+        self._functions = _make_entries(self._digest, True)
+
+    @cached_property
+    def table(self) -> np.ndarray[Any, Any]:
+        """The last argument of all of them: addresses of kernels and classes."""
+        sweep, steps = (entries(self.dtype).kernel(number) for number in (0, 1))
+        element = numba.from_dtype(self.dtype)
+        own = with_cache_if_possible(
+            lambda cache: [
+                make(element, self._digest, cache) for make in (compile_product, compile_train_steps)
+            ]
+        )
+        self._kernels = own
+        table = np.zeros(T_TABLE_BYTES // 8, np.int64)
+        fields = {
+            SWEEP: sweep.address, STEPS: steps.address, PRODUCT: own[0].address, TRAIN_STEPS: own[1].address,
+            T_DTYPE: id(self.dtype), T_INT64: id(INT64), T_ARRAY_TYPE: id(np.ndarray), T_LIST_TYPE: id(list),
+        }  # fmt: skip
+        for field, value in fields.items():
+            table[field // 8] = value
+        return table
+
+    @cached_property
+    def affine_backward(self) -> Any:
+        """(dout, x, W, dx or None, dW, db, table)."""
+        return self._point(0, (self._ref,) * 7)
+
+    @cached_property
+    def activation_backward(self) -> Any:
+        """(activation, dout, y, dz, table)."""
+        return self._point(1, (types.int64, *(self._ref,) * 4))
+
+    @cached_property
+    def loss(self) -> Any:
+        """(kind, x, t, y, dz or None, table) -> the loss."""
+        return self._point(2, (types.int64, *(self._ref,) * 5))
+
+    @cached_property
+    def update(self) -> Any:
+        """(optimizer, params, grads, means, squares, four numbers, table): lists of arrays."""
+        return self._point(3, (types.int64, *(self._ref,) * 4, *(types.float64,) * 4, self._ref))
+
+    @cached_property
+    def run_epoch(self) -> Any:
+        """(table of ``epoch.py``, first batch, batch to stop before) -> the batch it stopped before."""
+        return self._point(4, (self._ref, types.int64, types.int64))
+
+    @property
+    def _ref(self) -> ObjectRef:
+        return ObjectRef(numba.from_dtype(self.dtype))
+
+    def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
+        def compile(cache: bool) -> Any:
+            functions = self._functions if cache else _make_entries(self._digest, False)
+            functions[which].compile(signature)
+            return functions[which].overloads[signature].entry_point
+
+        return with_cache_if_possible(compile)
+
+
+_entries: dict[Any, TrainingEntries] = {}
+
+
+def training_entries(dtype: np.dtype[Any]) -> TrainingEntries:
+    """The entry points for float32 or float64."""
+    with lock:
+        if dtype not in _entries:
+            _entries[dtype] = TrainingEntries(dtype)
+        return _entries[dtype]

@@ -1,0 +1,116 @@
+"""What must not happen, done on purpose: ``python -m tests.overruns NOTEBOOK WAY`` does not end well."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from tests.fences import STRIDES, Fence
+from tests.isolation import Notebook, no_hang
+
+FLOAT64 = np.dtype(np.float64)
+
+
+def _placed(layout: str, at_end: bool) -> np.ndarray:
+    return Fence(1).place((3, 5), STRIDES[layout](3, 5, 8), FLOAT64, at_end)
+
+
+def read_behind() -> None:
+    a = _placed("C", True)
+    ctypes.string_at(a.ctypes.data, a.nbytes + 1)
+
+
+def read_before() -> None:
+    ctypes.string_at(_placed("C", False).ctypes.data - 1, 1)
+
+
+def read_before_reversed() -> None:
+    a = _placed("reversed", False)
+    ctypes.string_at(a[-1:, -1:].ctypes.data - 1, 1)
+
+
+def write_behind() -> None:
+    a = _placed("padded", True)
+    ctypes.memset(a[-1:].ctypes.data, 0, 5 * 8 + 1)
+
+
+def follow_an_empty_array() -> None:
+    a = Fence(1).place((0, 5), STRIDES["C"](0, 5, 8), FLOAT64, True)
+    ctypes.string_at(a.ctypes.data, 1)
+
+
+def kernel_row_behind() -> None:
+    """The kernels, told that x has one row more."""
+    import fastnet
+    from fastnet import fused
+
+    layer = fastnet.Affine(np.ones((5, 3)), np.ones(3))
+    compiled, table = fused.kernels(FLOAT64), fused.kernels(FLOAT64).new_table()
+    x, out = _placed("C", True), np.empty((4, 3))[:3]  # only x has no row more
+    assert compiled.bind(x, out, [layer], compiled.program([0]), table) >= 0
+    compiled.run(table, 0, 4)
+
+
+def kernel_scratch() -> None:
+    """The kernels, with half of the scratch memory that they need."""
+    import fastnet
+    from fastnet import fused
+    from tests.guarded import needed_scratch, run_with_scratch
+
+    layer = fastnet.Affine(np.ones((5, 3)), np.ones(3))
+    compiled, table = fused.kernels(FLOAT64), fused.kernels(FLOAT64).new_table()
+    x, out = np.ones((60, 5)), np.empty((60, 3))
+    assert compiled.bind(x, out, [layer], compiled.program([0]), table) >= 0
+    needed = needed_scratch(0.0, table.ctypes.data, 0, 60)
+    fence = Fence(needed)
+    run_with_scratch(0.0, table.ctypes.data, 60, 0, 60, fence.block(needed) + needed // 128 * 64)
+
+
+def hang() -> None:
+    with no_hang(1):
+        time.sleep(60)
+
+
+def hang_for_good() -> None:
+    time.sleep(60)
+
+
+def exception() -> None:
+    raise ValueError("wrong answer")
+
+
+def silence() -> None:
+    sys.exit(0)  # without a word of how many trials there were
+
+
+WAYS: dict[str, Callable[[], None]] = {
+    f.__name__: f
+    for f in (
+        read_behind,
+        read_before,
+        read_before_reversed,
+        write_behind,
+        follow_an_empty_array,
+        kernel_row_behind,
+        kernel_scratch,
+        hang,
+        hang_for_good,
+        exception,
+        silence,
+    )
+}
+
+
+def main(notes: str, way: str) -> None:
+    notebook = Notebook(notes)
+    notebook.trying(f"to {way}, number 77")
+    WAYS[way]()
+    notebook.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
