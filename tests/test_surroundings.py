@@ -35,8 +35,6 @@ def outcome(*arguments, options=(), **settings):
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("  ")]
     assert all(CANNOT_CACHE in line for line in said), done.stderr
-        done.stderr
-    )
     return json.loads(done.stdout)
 
 
