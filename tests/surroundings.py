@@ -125,7 +125,8 @@ def main() -> None:
     known(results)
     if "--formats" in sys.argv:
         formats(results)
-    found = {"tried": results.count, "digest": results.digest.hexdigest()}
+    found: dict[str, Any] = {"tried": results.count, "digest": results.digest.hexdigest()}
+    found["decimal_point"] = locale.localeconv()["decimal_point"]
     print(json.dumps({**found, "debug": __debug__, "documented": fastnet.load.__doc__ is not None}))
 
 

@@ -143,7 +143,10 @@ def metadata(text):
 
 
 HEADERS = {
-    **{f"length {n}": packed(ONE, bytes(16), size=n) for n in (0, 1, 7, 17, 10**6, 1 << 31, 1 << 63, (1 << 64) - 1)},
+    **{
+        f"length {n}": packed(ONE, bytes(16), size=n)
+        for n in (0, 1, 7, 17, 10**6, 1 << 31, 1 << 63, (1 << 64) - 1)
+    },
     **{
         f"{rows} x {columns}": packed(
             {"0.W": tensor("F64", [rows, columns], 0, 0), "0.b": tensor("F64", [0], 0, 0)}
@@ -174,13 +177,15 @@ HEADERS = {
     "deep objects": packed(text=b'{"a":' * 200_000),
     "deep metadata": metadata("[" * 200_000),
     "deep description": metadata('{"format":1,"model":' * 100_000),
-    "deep networks": metadata('{"format":1,"model":' + '{"class":"Sequential","layers":[' * 20_000 + "]}" * 20_000 + "}"),
+    "deep networks": metadata(
+        '{"format":1,"model":' + '{"class":"Sequential","layers":[' * 20_000 + "]}" * 20_000 + "}"
+    ),
     "deep class": metadata('{"format":1,"model":{"class":' + "[" * 900 + "]" * 900 + "}}"),
     "a huge number": metadata('{"format":1' + "0" * 5000 + "}"),
     "not a number": metadata('{"format":NaN,"model":1}'),
     "infinite": metadata('{"format":1e999,"model":1}'),
     "a format in a fraction": metadata(DESCRIBED.replace("1", "1.0", 1)),
-    "one layer more": metadata('{"format":1,"model":{"class":"Sequential","layers":[{"class":"Affine"},{}]}}'),
+    "one layer more": metadata(DESCRIBED.replace("]", ",{}]")),
     "one label of many letters": packed(
         {"0.W": tensor("F32", [0, 20_000], 0, 0), "0.b": tensor("F32", [20_000], 0, 80_000)},
         bytes(80_000),
@@ -344,7 +349,9 @@ GRAPHS = {
     "missing operand": lambda: weighted(helper.make_node("Gemm", ["x", ""], ["y"])),
     "no operator": lambda: weighted(node("", "x", "y")),
     "no inputs": lambda: weighted(node("Foo", "", "y", "own")),
-    "a scalar as shape": lambda: weighted(node("Reshape", "x s", "r"), node("Gemm", "r W", "y"), s=np.array(3)),
+    "a scalar as shape": lambda: weighted(
+        node("Reshape", "x s", "r"), node("Gemm", "r W", "y"), s=np.array(3)
+    ),
     "an operator of its own": relu_of_its_own,
     "constants for nothing": lambda: model(
         [*[node("Cast", "B", f"c{i}", to=11) for i in range(3000)],
@@ -355,7 +362,8 @@ GRAPHS = {
          node("Relu", "h3000", "y")], {"B": BIG}, ("n", 300)
     ),
     "a long row of casts": lambda: weighted(
-        node("Cast", "W", "c0", to=11), *[node("Cast", f"c{i}", f"c{i + 1}", to=11 - i % 2 * 10) for i in range(150)],
+        node("Cast", "W", "c0", to=11),
+        *[node("Cast", f"c{i}", f"c{i + 1}", to=11 - i % 2 * 10) for i in range(150)],
         node("Gemm", "x c150", "y"),
     ),
     "a constant without value": lambda: weighted(node("Constant", "", "c"), node("Gemm", "x c", "y")),
@@ -376,7 +384,9 @@ GRAPHS = {
     "complex as real": lambda: weighted(
         node("Cast", "z", "c", to=1), node("Gemm", "x c", "y"), z=np.ones((4, 3), "c8")
     ),
-    "division by zero": lambda: weighted(node("Div", "x z", "d"), node("Gemm", "d W", "y"), z=np.zeros(4, "f4")),
+    "division by zero": lambda: weighted(
+        node("Div", "x z", "d"), node("Gemm", "d W", "y"), z=np.zeros(4, "f4")
+    ),
     "scaling by infinity": lambda: weighted(
         node("Sub", "x z", "a"), node("Mul", "a z", "d"), node("Gemm", "d W", "y"), z=np.full(4, np.inf, "f4")
     ),
@@ -388,7 +398,10 @@ GRAPHS = {
         node("ZipMap", "probabilities", "map", domain="ai.onnx.ml", classlabels_strings=[b"\xff", b"a"])
     ),
     "classes of many letters": lambda: onnx_models.classifier(
-        node("ZipMap", "probabilities", "map", domain="ai.onnx.ml", classlabels_strings=["a" * 30_000] + [""] * 30_000)
+        node(
+            "ZipMap", "probabilities", "map", "ai.onnx.ml",
+            classlabels_strings=["a" * 30_000] + [""] * 30_000,
+        )
     ),
     "classes that are fractions": lambda: changed(
         onnx_models.classifier(),
@@ -447,7 +460,7 @@ LOCATIONS += ["zero", "pipe", ".", "", "sub", "x" * 5000, "nul\0nul", "missing"]
 @pytest.mark.parametrize("second", [None, "inside"])
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_weights_outside_of_the_folder(location, second, tmp_path, record_property):
-    """Nor by a second location in the same tensor, whichever of the two the library takes; nor from a pipe."""
+    """Nor by a second location in the same tensor, whichever the library takes; nor from a pipe."""
     folder = tmp_path / "folder"
     (folder / "sub").mkdir(parents=True)
     (tmp_path / "weights").write_bytes(bytes(48))
@@ -497,12 +510,16 @@ class Tensor:
     [
         (None, "relu", TypeError), ([], "relu", TypeError), ({3: np.ones((3, 2))}, "relu", TypeError),
         ({}, "relu", ValueError), ({"0.weight": np.ones((3, 2))}, None, TypeError),
-        ({"0.weight": np.ones((3, 2))}, [[]], ValueError), ({"0.weight": np.ones((3, 2))}, [None], ValueError),
-        ({"0.weight": np.ones((3, 2))}, {"relu"}, TypeError), ({"0.weight": np.ones((3, 2))}, ["tan"], ValueError),
+        ({"0.weight": np.ones((3, 2))}, [[]], ValueError),
+        ({"0.weight": np.ones((3, 2))}, [None], ValueError),
+        ({"0.weight": np.ones((3, 2))}, {"relu"}, TypeError),
+        ({"0.weight": np.ones((3, 2))}, ["tan"], ValueError),
         ({"0.weight": [[1.0]]}, [], ValueError), ({"0.weight": [[1.0]]}, "relu", ValueError),
         ({"0.weight": None}, "relu", ValueError), ({"0.weight": Tensor(None)}, "relu", ValueError),
-        ({"0.weight": Tensor([[1.0]])}, "relu", ValueError), ({"0.weight": Tensor(KeyError())}, "relu", ValueError),
-        ({"0.weight": np.ones(3)}, "relu", ValueError), ({"0.weight": np.ones((3, 2), complex)}, "relu", ValueError),
+        ({"0.weight": Tensor([[1.0]])}, "relu", ValueError),
+        ({"0.weight": Tensor(KeyError())}, "relu", ValueError),
+        ({"0.weight": np.ones(3)}, "relu", ValueError),
+        ({"0.weight": np.ones((3, 2), complex)}, "relu", ValueError),
         ({"0.weight": np.ones((3, 2), object)}, "relu", ValueError),
         ({"0.weight": np.broadcast_to(np.float32(1), (1 << 40, 0))}, "relu", ValueError),
         ({"0.weight": np.ones((3, 2)), "0.bias": np.ones(4)}, "relu", ValueError),
