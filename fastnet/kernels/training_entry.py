@@ -22,6 +22,7 @@ from fastnet.kernels.checks import (
     elements_of,
     is_like,
     is_ours,
+    is_shaped,
     length_of_list,
     takes,
 )
@@ -124,7 +125,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if (
             not is_ours(dout, table)
             or not is_contiguous(dout)
-            or not takes(y, dout, ndim(dout))
+            or not is_shaped(y, dout)
             or not is_like(dz, y)
         ):
             raise ValueError("arrays do not fit together")
