@@ -22,12 +22,13 @@ from fastnet.kernels.checks import (
     elements_of,
     is_like,
     is_ours,
+    is_shaped,
     length_of_list,
     takes,
 )
 from fastnet.kernels.elements import load_number, store_number
 from fastnet.kernels.entry import entries
-from fastnet.kernels.epoch import make_run_epoch
+from fastnet.kernels.epoch import make_epochs
 from fastnet.kernels.gradients import (
     TRAIN_STEPS,
     affine_gradients,
@@ -103,10 +104,10 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         room = stack_bytes(_STACK_SCRATCH)
         taken = 0
         if needed > _STACK_SCRATCH:
-            taken = allocate(needed + CACHE_LINE)
+            taken = allocate(needed)
             if taken == 0:
                 raise MemoryError("no memory for intermediate results")
-            room = (taken + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+            room = taken
         set_zeros(zero, table, width, room)
         affine_gradients(
             zero, table, data(dout), rows, data(x), stride(x, 0), stride(x, 1),
@@ -124,11 +125,9 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if (
             not is_ours(dout, table)
             or not is_contiguous(dout)
-            or not takes(y, dout, ndim(dout))
+            or not is_shaped(y, dout)
             or not is_like(dz, y)
         ):
-            raise ValueError("arrays do not fit together")
-        if not is_like(dz, dout):
             raise ValueError("arrays do not fit together")
         axes, count = ndim(y), elements_of(y)
         width = length(y, axes - 1) if axes > 0 else 1
@@ -212,7 +211,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 zero, table, optimizer, elements_of(p), data(p), data(list_item(grads, i)), m, v, numbers
             )
 
-    return affine_backward, activation_backward, loss, update, make_run_epoch(digest, cache)
+    return affine_backward, activation_backward, loss, update, *make_epochs(digest, cache)
 
 
 _KERNELS = (compile_product, compile_train_steps)
@@ -270,6 +269,11 @@ class TrainingEntries:
     def run_epoch(self) -> Any:
         """(table of ``epoch.py``, first batch, batch to stop before) -> the batch it stopped before."""
         return self._point(4, (self._ref, types.int64, types.int64))
+
+    @cached_property
+    def run_part(self) -> Any:
+        """(the same table, part, number of the batch, layer, first row, row to stop before)."""
+        return self._point(5, (self._ref, *(types.int64,) * 5))
 
     @property
     def _ref(self) -> ObjectRef:
