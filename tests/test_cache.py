@@ -94,7 +94,7 @@ def test_a_damaged_cache_is_mended_or_done_without(filled, damage, record_proper
     folder = filled / "damaged"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(filled / "cache", folder)
-    files = [p for p in folder.rglob("*.nbc") if "_make_entries" in p.name and ".predict-" not in p.name]
+    files = [p for p in folder.rglob("*.nbc") if "make_entries" in p.name and ".predict-" not in p.name]
     assert len(files) == 3
     contents, rng = [path.read_bytes() for path in files], random.Random(damage)
     for i, path in enumerate(files):
@@ -194,7 +194,7 @@ def test_a_full_disk(filled, record_property):
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(filled / "cache", folder)
     for path in folder.rglob("*.nbc"):
-        if "_make_entries" in path.name and ".predict-" not in path.name:
+        if "make_entries" in path.name and ".predict-" not in path.name:
             path.unlink()
     before = sorted(folder.rglob("*"))
     answer = call(filled, "full", before=LIMITED)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastnet
+from fastnet import epochs, shared_steps, threads
 from tests.cases import LAYOUTS
 from tests.test_bits import DTYPES, bits
 
@@ -118,20 +119,56 @@ def test_the_bits_of_other_sizes(sizes, dtype):
     assert_same_bits(ours.params, theirs.params)
 
 
-def test_threads_do_not_change_a_bit():
-    x, t = data(700, (40, 300, 10), np.float32)
-    found, before = [], fastnet.get_num_threads()
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [two_layers, all_layers])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_threads_do_not_change_a_bit(make, dtype, shuffle, monkeypatch):
+    """Parts of steps are shared out, here even the smallest ones; each thread count has its own pieces."""
+    sizes = (40, 129, 10)
+    x, t = data(310, sizes, dtype)
+    found, pieces, before = [], [], fastnet.get_num_threads()
+    share = threads.in_pieces
+
+    def in_pieces(run, rows, work):
+        pieces.append(rows)
+        share(run, rows, work)
+
+    monkeypatch.setattr(shared_steps, "in_pieces", in_pieces)
+    monkeypatch.setattr(epochs, "_PAYS", 0)
+    monkeypatch.setattr(threads, "_PAYS", 1 << 12)
     try:
-        for threads in (1, 2, 3, 4):
-            fastnet.set_num_threads(threads)
-            model = two_layers((40, 300, 10), np.float32)
-            history = fastnet.fit(model, x, t, epochs=2, batch_size=350, seed=0)
-            found.append((model.params, history.loss))
+        for count in (1, 2, 3, 4):
+            fastnet.set_num_threads(count)
+            model, optimizer = make(sizes, dtype), fastnet.Adam()
+            history = fastnet.fit(
+                model, x, t, epochs=3, batch_size=150, optimizer=optimizer, seed=0, shuffle=shuffle
+            )
+            assert bool(pieces) == (count > 1), "one thread takes whole epochs"
+            found.append((model.params, history.loss, optimizer.iter))
     finally:
         fastnet.set_num_threads(before)
-    for params, losses in found[1:]:
+    for params, losses, steps in found[1:]:
         assert_same_bits(params, found[0][0])
         assert losses == found[0][1]
+        assert steps == found[0][2] == 9
+
+
+def test_a_loss_that_is_no_number_ends_shared_steps_too(monkeypatch):
+    monkeypatch.setattr(epochs, "_PAYS", 0)
+    x, t = data(64, (2, 10, 3), float)
+    targets = np.eye(3)[t]
+    targets[40:] = 1e200
+    found, before = [], fastnet.get_num_threads()
+    try:
+        for count in (1, 2):
+            fastnet.set_num_threads(count)
+            model = two_layers((2, 10, 3), float)
+            with pytest.raises(FloatingPointError, match="the loss is inf in batch 5 of the epoch"):
+                fastnet.fit(model, x, targets, batch_size=8, shuffle=False, loss="MeanSquaredError")
+            found.append(model.params)
+    finally:
+        fastnet.set_num_threads(before)
+    assert_same_bits(*found)
 
 
 def test_seeds():
@@ -321,6 +358,7 @@ def test_other_threads_run_meanwhile():
     def count():
         while not ending.is_set():
             counted[0] += 1
+            time.sleep(1e-4)  # gives the lock back
 
     before = sys.getswitchinterval()
     thread = threading.Thread(target=count)

@@ -40,14 +40,20 @@ def are_classes(t, rows, table):
 
 
 @kernel
-def is_like(array, model):
-    """Whether an array is contiguous and writeable, and of dtype and shape of `model`."""
-    if not takes(array, model, ndim(model)) or not is_writeable(array):
+def is_shaped(array, model):
+    """Whether an array is contiguous, and of dtype and shape of `model`."""
+    if not takes(array, model, ndim(model)):
         return False
     for axis in range(ndim(model)):  # noqa: SIM110 - compiled code has no generators
         if length(array, axis) != length(model, axis):
             return False
     return True
+
+
+@kernel
+def is_like(array, model):
+    """Whether it is writeable, besides."""
+    return is_shaped(array, model) and is_writeable(array)
 
 
 @kernel

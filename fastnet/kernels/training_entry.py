@@ -23,12 +23,13 @@ from fastnet.kernels.checks import (
     elements_of,
     is_like,
     is_ours,
+    is_shaped,
     length_of_list,
     takes,
 )
 from fastnet.kernels.elements import load_number, store_number
 from fastnet.kernels.entries import entries
-from fastnet.kernels.epoch import make_run_epoch
+from fastnet.kernels.epoch import make_epochs
 from fastnet.kernels.gradients import (
     TRAIN_STEPS,
     affine_gradients,
@@ -102,10 +103,10 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         room = stack_bytes(_STACK_SCRATCH)
         taken = 0
         if needed > _STACK_SCRATCH:
-            taken = allocate(needed + CACHE_LINE)
+            taken = allocate(needed)
             if taken == 0:
                 raise MemoryError("no memory for intermediate results")
-            room = (taken + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+            room = taken
         set_zeros(zero, table, width, room)
         affine_gradients(
             zero, table, data(dout), rows, data(x), stride(x, 0), stride(x, 1),
@@ -123,11 +124,9 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if (
             not is_ours(dout, table)
             or not is_contiguous(dout)
-            or not takes(y, dout, ndim(dout))
+            or not is_shaped(y, dout)
             or not is_like(dz, y)
         ):
-            raise ValueError("arrays do not fit together")
-        if not is_like(dz, dout):
             raise ValueError("arrays do not fit together")
         axes, count = ndim(y), elements_of(y)
         width = length(y, axes - 1) if axes > 0 else 1
@@ -211,7 +210,7 @@ def _make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 zero, table, optimizer, elements_of(p), data(p), data(list_item(grads, i)), m, v, numbers
             )
 
-    functions = affine_backward, activation_backward, loss, update, make_run_epoch(digest)
+    functions = affine_backward, activation_backward, loss, update, *make_epochs(digest)
     return tuple(map(cached, functions)) if cache else functions
 
 
@@ -224,7 +223,7 @@ class TrainingEntries:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
         self._digest = source_digest()
-        self._functions = _make_entries(self._digest, True)
+        self._functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> those of _make_entries
 
     @cached_property
     def table(self) -> np.ndarray[Any, Any]:
@@ -271,15 +270,22 @@ class TrainingEntries:
         """(table of ``epoch.py``, first batch, batch to stop before) -> the batch it stopped before."""
         return self._point(4, (self._ref, types.int64, types.int64))
 
+    @cached_property
+    def run_part(self) -> Any:
+        """(the same table, part, number of the batch, layer, first row, row to stop before)."""
+        return self._point(5, (self._ref, *(types.int64,) * 5))
+
     @property
     def _ref(self) -> ObjectRef:
         return ObjectRef(numba.from_dtype(self.dtype))
 
     def _point(self, which: int, signature: tuple[Any, ...]) -> Any:
         def compile(cache: bool) -> Any:
-            functions = self._functions if cache else _make_entries(self._digest, False)
-            functions[which].compile(signature)
-            return functions[which].overloads[signature].entry_point
+            if cache not in self._functions:
+                self._functions[cache] = _make_entries(self._digest, cache)
+            function = self._functions[cache][which]
+            function.compile(signature)
+            return function.overloads[signature].entry_point
 
         return with_cache_if_possible(compile)
 

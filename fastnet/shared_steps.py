@@ -1,0 +1,70 @@
+"""Large training steps, each of whose parts several threads share out.
+
+Threads take rows of outputs and of gradients, never terms of a sum: the bits are those of one thread. The
+update is one call, so that an interrupt leaves whole steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnet.threads import in_pieces
+
+Array = np.ndarray[Any, Any]
+
+
+class SharedSteps:
+    """Steps on a table of ``kernels/batch.py``.
+
+    Parameters
+    ----------
+    entries : TrainingEntries
+        The compiled functions.
+    table : ndarray
+        What to do.
+    layers : sequence of Trained
+        The layers, for the sizes of their parts.
+    batch : int
+        Rows of a batch.
+    x : ndarray
+        All rows.
+    """
+
+    def __init__(self, entries: Any, table: Array, layers: Sequence[Any], batch: int, x: Array) -> None:
+        from fastnet.kernels import epoch
+
+        self._parts, self._part, self._table = epoch, entries.run_part, table
+        self._layers, self._batch, self._rows, self._size = layers, batch, len(x), x.itemsize
+        needed = self._part(table, epoch.LAY_OUT, 0, 0, 0, 0)
+        self._buffers = np.empty(needed, np.uint8)
+        self._part(table, epoch.LAY_OUT, self._buffers.__array_interface__["data"][0], 0, 0, 0)
+
+    def run(self, number: int) -> int:
+        """The batch of this number; the number after it, or its own if its loss is not finite."""
+        parts, rows = self._parts, min(self._batch, self._rows - number * self._batch)
+        work = [rows * layer.fan_in * layer.fan_out * self._size for layer in self._layers]
+        self._share(parts.FORWARD, number, 0, rows, sum(work))
+        if not self._one(parts.LOSS, number):
+            return number
+        for i in reversed(range(len(self._layers))):
+            if self._layers[i].params:
+                self._share(parts.WEIGHTS, number, i, self._layers[i].fan_in, work[i])
+            if i > 0:
+                self._share(parts.INPUTS, number, i, rows, work[i])
+        self._one(parts.UPDATE, number)
+        return number + 1
+
+    def _one(self, part: int, number: int, i: int = 0, first: int = 0, stop: int = 0) -> int:
+        result: int = self._part(self._table, part, number, i, first, stop)
+        if result < 0:
+            raise MemoryError("no memory for the gradients and outputs of a batch")
+        return result
+
+    def _share(self, part: int, number: int, i: int, rows: int, work: int) -> None:
+        def run(first: int, stop: int) -> None:
+            self._one(part, number, i, first, stop)
+
+        in_pieces(run, rows, work)
