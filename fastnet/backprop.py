@@ -40,7 +40,7 @@ class _Points:
 def entries(dtype: np.dtype[Any]) -> Any:
     """The compiled entry points for float32 or float64, each compiled or loaded when it is asked for."""
     with lock:  # around the import, too: a fork meanwhile would leave the child half of it
-        from fastnet.kernels.training_entry import training_entries
+        from fastnet.kernels.training_entries import training_entries
 
         return training_entries(dtype)
 

@@ -173,9 +173,9 @@ class Graph:
             kind = _value_of(node)
             if kind == "value":
                 return self._counted(self._array(attributes[kind], name))
-            dtype = np.float32 if kind in ("value_float", "value_floats") else None
+            given: Any = np.float32 if kind in ("value_float", "value_floats") else None
             # an array of strings would be as wide as the widest of them
-            return np.array(attributes[kind], object if str(kind).startswith("value_string") else dtype)
+            return np.array(attributes[str(kind)], object if str(kind).startswith("value_string") else given)
         value = self._evaluate(node.input[0])
         if operator == "Transpose":
             return np.transpose(value, attributes.get("perm"))
