@@ -168,9 +168,9 @@ class SoftmaxWithLoss(Loss):
     >>> import numpy as np
     >>> from fastnet import SoftmaxWithLoss
     >>> loss = SoftmaxWithLoss()
-    >>> bool(loss.forward(np.log([[0.5, 0.25, 0.25]]), np.array([0])) == -np.log(0.5))
-    True
-    >>> loss.backward()
+    >>> round(loss.forward(np.log([[0.5, 0.25, 0.25]]), np.array([0])), 6)  # -log(0.5)
+    0.693147
+    >>> loss.backward().round(6)
     array([[-0.5 ,  0.25,  0.25]])
     """
 
@@ -220,8 +220,8 @@ class SigmoidWithLoss(Loss):
     >>> import numpy as np
     >>> from fastnet import SigmoidWithLoss
     >>> loss = SigmoidWithLoss()
-    >>> bool(loss.forward(np.array([[0.0]]), np.array([[1]])) == np.log(2))
-    True
+    >>> round(loss.forward(np.array([[0.0]]), np.array([[1]])), 6)  # log(2)
+    0.693147
     >>> loss.backward()
     array([[-0.5]])
     """

@@ -27,7 +27,8 @@ class AffineSigmoid:
         self.grads = reference.zeros_like(self.params)
 
     def forward(self, x: Any) -> Any:
-        self.affine, self.sigmoid = reference.Affine(*self.params), reference.Sigmoid()
+        self.affine, self.sigmoid = reference.Affine(0.0, 0.0), reference.Sigmoid()
+        self.affine.params = self.params
         return self.sigmoid.forward(self.affine.forward(x))
 
     def backward(self, dout: Any) -> Any:
