@@ -358,6 +358,7 @@ def spoil(graph, field):
     )
 
 
+FIELDS = ["inputs", "outputs", "weights", "nodes", "operands", "results", "attributes", "operators"]
 BIG = np.ones((300, 300), "f4")
 GRAPHS = {
     **{
@@ -447,7 +448,7 @@ GRAPHS = {
         f"{field} that are no UTF-8": lambda field=field: changed(
             onnx_models.classifier(), lambda m: spoil(m.graph, field)
         )
-        for field in ["inputs", "outputs", "weights", "nodes", "operands", "results", "attributes", "operators"]
+        for field in FIELDS
     },
     "nothing": onnx.ModelProto,
 }  # fmt: skip

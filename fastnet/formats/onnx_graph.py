@@ -186,20 +186,20 @@ class Graph:
         node = self.producers[name]
         attributes, operator = self.attributes(node), self.operator(node)
         if operator == "Constant":
-            kind = _value_of(node)
+            kind = str(_value_of(node))
             if kind == "value":
                 return self._counted(self._array(attributes[kind], name))
             dtype = np.float32 if kind in ("value_float", "value_floats") else None
             # an array of strings would be as wide as the widest of them
-            return np.array(attributes[kind], object if str(kind).startswith("value_string") else dtype)
+            return np.array(attributes[kind], object if kind.startswith("value_string") else dtype)
         value = self._evaluate(node.input[0])
         if operator == "Transpose":
             return np.transpose(value, attributes.get("perm"))
         if operator == "Cast":
-            dtype = self.dtype(attributes["to"])
-            if value.dtype.kind == "c" and dtype.kind != "c":
-                raise self.refusal(node, f"of complex numbers to {dtype}")
-            return self._counted(value.astype(dtype))
+            target = self.dtype(attributes["to"])
+            if value.dtype.kind == "c" and target.kind != "c":
+                raise self.refusal(node, f"of complex numbers to {target}")
+            return self._counted(value.astype(target))
         return value
 
     def _counted(self, array: Any) -> Any:
