@@ -332,6 +332,33 @@ def nested(depth):
     return weighted(node("Gemm", "x W", "y"), *graph.node)
 
 
+def spoil(graph, field):
+    """Give something a name that is no UTF-8, which protobuf lets pass in a file."""
+    node = graph.node[3]
+    target, name = {
+        "inputs": (graph.input[0], "name"),
+        "outputs": (graph.output[0], "name"),
+        "weights": (graph.initializer[0], "name"),
+        "nodes": (node, "name"),
+        "operands": (node, "input"),
+        "results": (node, "output"),
+        "attributes": (node.attribute[0], "name"),
+        "operators": (node, "op_type"),
+    }[field]
+    content = target.SerializeToString()
+    if name in ("input", "output"):
+        old = getattr(target, name)[0].encode()
+    else:
+        old = getattr(target, name).encode()
+        if not old:
+            target.name = "named"
+            content, old = target.SerializeToString(), b"named"
+    target.ParseFromString(
+        content.replace(bytes([len(old)]) + old, bytes([len(old)]) + b"\xff" * len(old), 1)
+    )
+
+
+FIELDS = ["inputs", "outputs", "weights", "nodes", "operands", "results", "attributes", "operators"]
 BIG = np.ones((300, 300), "f4")
 GRAPHS = {
     **{
@@ -417,6 +444,12 @@ GRAPHS = {
     "a version of the far future": lambda: changed(
         weighted(node("Gemm", "x W", "y")), lambda m: setattr(m, "ir_version", 1 << 62)
     ),
+    **{
+        f"{field} that are no UTF-8": lambda field=field: changed(
+            onnx_models.classifier(), lambda m: spoil(m.graph, field)
+        )
+        for field in FIELDS
+    },
     "nothing": onnx.ModelProto,
 }  # fmt: skip
 

@@ -34,7 +34,7 @@ def load(source: Any) -> Any:
         outside = [t.name for t in _tensors(model) if onnx.external_data_helper.uses_external_data(t)]
         if outside:
             raise ValueError(
-                f"the weights {', '.join(outside)} are in a file beside the model: pass its path"
+                f"the weights {', '.join(map(str, outside))} are in a file beside the model: pass its path"
             )
     else:
         raise TypeError(f"from_onnx takes a path or an onnx.ModelProto, not {type(source).__name__}")
@@ -56,6 +56,10 @@ def _load_external(onnx: Any, model: Any, folder: str) -> None:
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
         for location in [entry.value for entry in tensor.external_data if entry.key == "location"] or [""]:
+            if not isinstance(location, str):
+                raise ValueError(
+                    f"the weights {tensor.name} are in a file whose name is no UTF-8: {location!r}"
+                )
             path = os.path.realpath(os.path.join(folder, location))
             if os.path.isabs(location) or os.path.commonpath([path, folder]) != folder:
                 raise ValueError(f"the weights {tensor.name} are outside of the model's folder: {location}")
@@ -73,6 +77,17 @@ def _value_of(node: Any) -> str | None:
     return next((name for name in names if name.startswith("value")), None)
 
 
+def _check_names(graph: Any) -> None:
+    """Raise unless all names are strings: protobuf gives those that are no UTF-8 as bytes."""
+    names = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"an ONNX model with a name that is no UTF-8: {name!r:.80}")
+
+
 class Graph:
     """Nodes by what they produce, and constants by name.
 
@@ -85,6 +100,7 @@ class Graph:
     def __init__(self, model: Any) -> None:
         self._onnx = require("onnx", "onnx")
         graph = model.graph
+        _check_names(graph)
         versions = [o.version for o in model.opset_import if o.domain in _DEFAULT]
         self.opset = max(versions, default=OLDEST_OPSET)
         if self.opset < OLDEST_OPSET:
@@ -170,20 +186,20 @@ class Graph:
         node = self.producers[name]
         attributes, operator = self.attributes(node), self.operator(node)
         if operator == "Constant":
-            kind = _value_of(node)
+            kind = str(_value_of(node))
             if kind == "value":
                 return self._counted(self._array(attributes[kind], name))
             given: Any = np.float32 if kind in ("value_float", "value_floats") else None
             # an array of strings would be as wide as the widest of them
-            return np.array(attributes[str(kind)], object if str(kind).startswith("value_string") else given)
+            return np.array(attributes[kind], object if kind.startswith("value_string") else given)
         value = self._evaluate(node.input[0])
         if operator == "Transpose":
             return np.transpose(value, attributes.get("perm"))
         if operator == "Cast":
-            dtype = self.dtype(attributes["to"])
-            if value.dtype.kind == "c" and dtype.kind != "c":
-                raise self.refusal(node, f"of complex numbers to {dtype}")
-            return self._counted(value.astype(dtype))
+            target = self.dtype(attributes["to"])
+            if value.dtype.kind == "c" and target.kind != "c":
+                raise self.refusal(node, f"of complex numbers to {target}")
+            return self._counted(value.astype(target))
         return value
 
     def _counted(self, array: Any) -> Any:
