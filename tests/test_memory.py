@@ -280,7 +280,7 @@ def test_inputs_of_failed_calls_are_let_go(two_threads, monkeypatch, record_prop
             if in_other is in_helper:
                 raise MemoryError("as if")
             if not in_other:
-                begun.wait(10)
+                begun.wait(1)
 
         with monkeypatch.context() as patched:
             patched.setitem(vars(compiled), "run", run)
