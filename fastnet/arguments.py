@@ -67,7 +67,7 @@ def prepare(pairs: Sequence[Any], x: Any) -> Prepared | None:
     incoming, width, lifted = first.dtype, first.shape[-1], False
     layers = []
     for pair in pairs:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        if type(pair) not in (list, tuple) or len(pair) != 2:  # others have items of their own making
             return None
         W, b = plain_array(pair[0]), plain_array(pair[1])
         if W is None or b is None or W.ndim != 2 or W.shape[0] != width:

@@ -215,9 +215,10 @@ def test_from_a_zip_file(tmp_path, record_property):
     archive = shutil.make_archive(str(tmp_path / "fastnet"), "zip", PACKAGE.parent, PACKAGE.name)
     check, files = f"import fastnet; assert {archive!r} in fastnet.__file__", []
     for _ in range(2):
-        assert call(tmp_path, PYTHONPATH=archive, before=check) == "[[1.0, 1.0]] [0.5] []"
-        files.append({path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")})
-    assert len(files[0]) >= 7
+        home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}  # for a zip file, Numba goes by that alone
+        assert call(tmp_path, PYTHONPATH=archive, before=check, **home) == "[[1.0, 1.0]] [0.5] []"
+        files.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")})
+    assert len(files[0]) >= 3
     assert files[0] == files[1], "it was compiled twice"
     record_property("tried", 2)
 

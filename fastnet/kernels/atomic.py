@@ -9,18 +9,17 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels.target import is_arm
-from fastnet.kernels.vector import I32, I64
+from fastnet.kernels.vector import I64
 
 _INT = types.int64
 
 
 def _pause(b: ir.IRBuilder) -> None:
-    """Tell the CPU that this is a wait, so that the other thread of its core may go ahead."""
-    name, operands = ("llvm.aarch64.hint", [I32(1)]) if is_arm() else ("llvm.x86.sse2.pause", [])
-    fn = b.module.globals.get(name) or ir.Function(
-        b.module, ir.FunctionType(ir.VoidType(), [I32] * len(operands)), name
-    )
-    b.call(fn, operands)
+    """Tell an x86 CPU that this is a wait, so that the other thread of its core may go ahead."""
+    if is_arm():
+        return
+    name = "llvm.x86.sse2.pause"
+    b.call(b.module.globals.get(name) or ir.Function(b.module, ir.FunctionType(ir.VoidType(), ()), name), ())
 
 
 @intrinsic
