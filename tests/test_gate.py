@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fastnet
-from benchmarks import common, gate, gate_proof, ways
+from benchmarks import common, gate, gate_proof, verdict, ways
 from benchmarks.common import DTYPES
 
 PLACES = [f"{way}, {dtype}" for way, dtype in product(ways.WAYS, DTYPES)]
@@ -76,7 +76,7 @@ def test_no_alarm_by_chance_alone():
         )
         found = gate.compare(base, head)
         alarms += bool(slower(found))
-        grown += any(min(map(c.growth, gate.FIGURES)) > gate.THRESHOLD for c in found)
+        grown += any(min(map(c.growth, gate.FIGURES)) > verdict.THRESHOLD for c in found)
     assert grown > 90
     assert alarms <= 3  # at most 1 is expected
 
