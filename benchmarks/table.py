@@ -2,7 +2,7 @@
 
 Every network of the grid in both dtypes, one thread pinned to one core, reference and fastnet interleaved;
 then the start-up steps. ``--grid --quick --check`` is the floor: exit code 1 if the geometric mean of
-fastnet / reference is above 0.5, or a point above 1 twice.
+fastnet / reference is above 0.5, or a point above 1 and, measured again, above 1.05.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from benchmarks.common import DTYPES, NETWORKS, network_problem, one_thread
 
 #: The names of the markers.
 TABLES = ("table", "startup")
-#: What the geometric mean of the ratios may be, and each of them: if it is above, its second measurement.
-MOST_MEAN, MOST = 0.5, 1.0
+#: What the geometric mean of the ratios may be, and each of them. One that is above is measured again, and may
+#: then be above by what this noise comes to where a point is even.
+MOST_MEAN, MOST, NOISE = 0.5, 1.0, 0.05
 
 
 class Point(NamedTuple):
@@ -78,8 +79,9 @@ def too_slow(points: list[Point]) -> list[str]:
     """What is too slow, in words."""
     mean = geometric_mean(point.ratio for point in points)
     found = [f"geometric mean: {mean:.3f} (at most {MOST_MEAN})"] if mean > MOST_MEAN else []
-    slow = [point for point in points if point.ratio > MOST]
-    return found + [f"{point.name}: {point.ratio:.3f} (at most {MOST:g})" for point in slow]
+    most = MOST + NOISE
+    slow = [point for point in points if point.ratio > most]
+    return found + [f"{point.name}: {point.ratio:.3f} (at most {most:g})" for point in slow]
 
 
 def duration_text(seconds: float) -> str:

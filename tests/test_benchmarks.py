@@ -519,7 +519,7 @@ def test_what_is_too_slow_is_told():
     points = [table.Point("2-4-3 x 1", dtype, 1e-6, 1e-6, ratio) for dtype, ratio in [("a", 0.9), ("b", 1.1)]]
     assert table.too_slow(points) == [
         "geometric mean: 0.995 (at most 0.5)",
-        "2-4-3 x 1, b: 1.100 (at most 1)",
+        "2-4-3 x 1, b: 1.100 (at most 1.05)",
     ]
     assert table.too_slow([point._replace(ratio=0.5) for point in points]) == []
 
