@@ -23,8 +23,8 @@ from benchmarks.common import DTYPES, NETWORKS, network_problem, one_thread
 
 #: The names of the markers.
 TABLES = ("table", "startup")
-#: What the geometric mean of the ratios may be, and each of them. One that is above is measured again, and may
-#: then be above by what this noise comes to where a point is even.
+#: What the geometric mean of the ratios may be, and each of them. One that is above is measured again, and
+#: may then be above by what noise comes to where a point is even.
 MOST_MEAN, MOST, NOISE = 0.5, 1.0, 0.05
 
 
