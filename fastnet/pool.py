@@ -14,6 +14,8 @@ from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
 
+from fastnet import arithmetic
+
 
 def _nothing() -> None:
     pass
@@ -22,10 +24,12 @@ def _nothing() -> None:
 class _Task:
     """A function that a helper is to call, unless who asked for it takes it back first."""
 
-    __slots__ = ("claims", "done", "ended", "error", "function")
+    __slots__ = ("claims", "done", "ended", "error", "function", "settings")
 
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
+        #: helpers compute under the caller's; left alone, they keep those of whoever started them
+        self.settings = arithmetic.settings()
         #: who wants it, in order; the first has it, however often an interrupted one asks again. A deque has
         #: room for that from the start: where there is no memory left, a list could never say it.
         self.claims: deque[str] = deque()
@@ -38,6 +42,7 @@ class _Task:
         self.claims.append("helper")
         if self.claims[0] == "helper":
             try:
+                arithmetic.set_to(self.settings)
                 self.function()
             except BaseException as error:  # for the thread that asked
                 self.error = error

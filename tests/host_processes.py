@@ -158,17 +158,18 @@ def interrupts(count: int) -> int:
     os.set_blocking(acknowledged[0], False)
     for i in range(count):
         os.write(orders[1], bytes([i % 256]))
-        told = False
-        while not told:
+        told, over = False, False
+        while not over:
             try:
                 armed = True
                 while not told:
                     large.check(out)
                     told = _was_told(acknowledged[0])
+                armed = False
+                over = True
             except KeyboardInterrupt:
                 armed = False
                 hits += 1
-            armed = False
         out.fill(7)
         time.sleep(0.001)
         assert (out == 7).all(), "somebody writes to the result of a call that is over"

@@ -199,7 +199,8 @@ def test_a_leak_is_seen():
     count, grown, blocks, references = found["one row"]
     assert grown >= MIB
     assert blocks >= count
-    assert references >= count
+    if sys.version_info < (3, 12):  # from then on classes are immortal
+        assert references >= count
 
 
 # nothing is kept
