@@ -156,17 +156,18 @@ def interrupts(count: int) -> int:
         os._exit(0)
     signal.signal(signal.SIGINT, interrupt)
     os.set_blocking(acknowledged[0], False)
+
+    def predict() -> None:  # the jump of a loop within `try` would not be covered by it, in some versions
+        nonlocal armed
+        armed = True
+        large.check(out)
+        armed = False
+
     for i in range(count):
         os.write(orders[1], bytes([i % 256]))
-        told, over = False, False
-        while not over:
+        while not _was_told(acknowledged[0]):
             try:
-                armed = True
-                while not told:
-                    large.check(out)
-                    told = _was_told(acknowledged[0])
-                armed = False
-                over = True
+                predict()
             except KeyboardInterrupt:
                 armed = False
                 hits += 1
