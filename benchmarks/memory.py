@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks import few_if_one_round
 from benchmarks.common import (
     DTYPES,
     NETWORKS,
@@ -119,7 +120,7 @@ def growth(label: str, dtype: str, max_size: int | None = None) -> int:
 class Growth:
     """Memory of a call beyond its output, all threads included."""
 
-    params = (list(EXTREMES), DTYPES)
+    params = (few_if_one_round(EXTREMES), DTYPES)
     param_names = ("problem", "dtype")
     max_size: int | None = None
     timeout = 600

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import fastnet
+from benchmarks import few_if_one_round
 from benchmarks.common import DTYPES, NETWORKS, Suite, network_problem, one_thread
 from benchmarks.workers import compare, working
 from fastnet.timing import take_turns
@@ -44,7 +45,7 @@ class Threads:
 class AllCores:
     """The whole grid with all cores for either: each in a process of its own, one running at a time."""
 
-    params = (list(NETWORKS), DTYPES)
+    params = (few_if_one_round(NETWORKS), DTYPES)
     param_names = ("problem", "dtype")
     timing: ClassVar[dict[str, Any]] = Suite.timing
     max_size: int | None = None
