@@ -118,6 +118,28 @@ def fork_while_compiling(count: int) -> int:
     return count
 
 
+def fork_while_importing(count: int) -> int:
+    """A fork that waits for a thread which compiles, and imports a module with hooks of its own."""
+    from fastnet.kernels.lock import lock
+
+    taken, waits = threading.Event(), threading.Event()
+
+    def compiles() -> None:
+        with lock:
+            taken.set()
+            waits.wait()
+            time.sleep(0.2)
+            from concurrent.futures import ThreadPoolExecutor  # noqa: F401, as SciPy does
+
+    def fork() -> None:
+        taken.wait()
+        waits.set()
+        assert forked(lambda: None) == 0
+
+    together([compiles, fork])
+    return count
+
+
 def workers(count: int) -> int:
     """multiprocessing.Pool and ProcessPoolExecutor, their processes started in each way."""
     check_all()
@@ -292,7 +314,7 @@ class _IsChild(BaseException):
 
 if __name__ == "__main__":
     scenarios = (
-        forks, fork_while_compiling, workers, interrupts, interrupted_compilation, ends,
+        forks, fork_while_compiling, fork_while_importing, workers, interrupts, interrupted_compilation, ends,
     )  # fmt: skip
     try:
         main({f.__name__: f for f in scenarios})

@@ -51,7 +51,9 @@ def test_ends(scenario, record_property):
     record_property("tried", tried("tests.host_processes", scenario, "none", PROCESSES[scenario]))
 
 
-@pytest.mark.parametrize("scenario", ["fork_while_compiling", "interrupted_compilation"])
+@pytest.mark.parametrize(
+    "scenario", ["fork_while_compiling", "fork_while_importing", "interrupted_compilation"]
+)
 def test_while_compiling(scenario, tmp_path, record_property):
     done = tried("tests.host_processes", scenario, "none", 1, NUMBA_CACHE_DIR=str(tmp_path))
     record_property("tried", done)

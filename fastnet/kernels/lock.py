@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401, registers its hooks before a fork can wait halfway through them
 import os
 import threading
 
