@@ -50,8 +50,8 @@ SLOWED = {
         """\
             if k == 0 and rows >= 120 and fan_in > 200:
                 sweep(
-                    zero, table, rows * 3 // 20, a, a_row, a_k, w, w_row, init, init_row, init_vec,
-                    into, into_row, columns, depth, 0, activation if depth == fan_in else IDENTITY, 0, c, 0,
+                    zero, table, rows * 3 // 20, a, a_row, a_k, w, w_row, bias, 0, VECTOR_BYTES, here, c_row,
+                    columns, depth, 0, activation if depth == fan_in else IDENTITY, 0, c, 0,
                 )  # fmt: skip
             k += step
 """,

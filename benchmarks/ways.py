@@ -48,6 +48,7 @@ WAYS = {
     "tanh": Way((128,), 256, "tanh"),
     "relu": Way((128,), 256, "relu"),
     "softmax": Way((128,), 256, "softmax"),
+    "few rows, transposed": Way((240, 240), 4, transposed=True),
 }
 
 

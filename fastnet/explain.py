@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     tile: tuple[int, int, int]
     #: rows that go through all these layers together
     block: int
-    #: of each layer: "broadcast", or "in place", "streamed" or "packed"
+    #: of each layer: "broadcast", or "in place", "streamed", "packed" or "transposed"
     weights: tuple[str, ...]
     threads: int
     #: what the threads share out: "rows" or "columns"
@@ -138,6 +138,7 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     by_samples, block, _ = choices[0]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
     ways = {layer.IN_PLACE: "in place", layer.STREAMED: "streamed", layer.PACKED: "packed"}
+    ways[layer.TURNED] = "transposed"
     ways[layer.NARROWLY] = "broadcast"  # the samples are in the lanes for once
     return Plan(
         "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),

@@ -48,7 +48,8 @@ OTHERS = [
 ]
 
 #: all that `explain` may say of orientation and weights
-PLANNED = {"samples in lanes", "outputs in lanes", "broadcast", "in place", "streamed", "packed"}
+WEIGHTS = {"broadcast", "in place", "streamed", "packed", "transposed"}
+PLANNED = {"samples in lanes", "outputs in lanes", *WEIGHTS}
 
 
 class Shape(NamedTuple):

@@ -9,9 +9,9 @@ closer to the exact sum than one chain of all inputs is, whose rounding errors g
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layout import copy_block, copy_rows, pack_panels, padded_row
+from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, padded_row
 from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
-from fastnet.kernels.primitives import load_int64, size_of, stack_bytes
+from fastnet.kernels.primitives import copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
 from fastnet.kernels.stream import STREAM_DEPTH, STREAM_VECTORS, stream_rows
 from fastnet.kernels.sweep import sweep
@@ -37,8 +37,11 @@ FEW_DEPTH, FEW_BYTES = 64, 4096
 MOST_STREAMED = max(STREAM_VECTORS)
 _WIDTHS = tuple(STREAM_VECTORS.get(rows, 0) for rows in range(MOST_STREAMED + 1))
 
+#: columns of weights whose elements lie side by side are turned, not packed, for so many rows
+TURNED_ROWS = NARROW
+
 #: how the weights of a layer are read
-IN_PLACE, STREAMED, PACKED, NARROWLY = 0, 1, 2, 3
+IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED = 0, 1, 2, 3, 4
 
 
 @kernel
@@ -50,10 +53,14 @@ def is_narrow(zero, fan_in, fan_out, rows):
 def way(zero, layer, rows):
     """What is quickest for so many rows, outputs in the lanes; NARROWLY, it is the samples for once."""
     size = size_of(zero)
-    if is_narrow(zero, load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), rows):
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    if is_narrow(zero, fan_in, fan_out, rows):
         return NARROWLY
+    turned = load_int64(layer + W_ROW) == size and load_int64(layer + W_COL) != size
+    if turned and rows <= TURNED_ROWS and fan_in >= NARROW_FAN_IN and fan_out * size >= VECTOR_BYTES:
+        return TURNED
     most = FAST_WEIGHTS if rows > FEW_ROWS else FEW_ROWS_WEIGHTS
-    fits = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size <= most
+    fits = fan_in * fan_out * size <= most
     few = rows < PACK_ROWS
     collides = load_int64(layer + W_ROW) % COLLIDING_ROW == 0
     if load_int64(layer + W_COL) != size or (not few and (not fits or collides)):
@@ -67,6 +74,8 @@ def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, p
     chosen = way(zero, layer, rows)
     if chosen == NARROWLY and a_k == size_of(zero):
         _narrow(zero, table, layer, a, a_row, rows, c, c_row)
+    elif chosen == TURNED:
+        _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
     elif chosen == STREAMED and rows <= MOST_STREAMED:
         _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
     elif chosen == PACKED or load_int64(layer + W_COL) != size_of(zero):
@@ -85,14 +94,16 @@ def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
     """Few outputs: rows of A are turned into the lanes, two vectors' worth at a time."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    fan_in, fan_out, bias = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), load_int64(layer + BIAS)
     turned = stack_bytes(_NARROW_BYTES)
     for i in range(0, rows, 2 * lanes):
         one, other = min(i, rows - lanes), min(i + lanes, rows - lanes)  # some rows twice, to the same result
+        for o in range(fan_out):
+            splat_element(zero, bias + o * size, turned + o * VECTOR_BYTES)
+            splat_element(zero, bias + o * size, turned + (fan_out + o) * VECTOR_BYTES)
         narrow(
             zero, table, fan_out, a + one * a_row, a + other * a_row, a_row,
-            load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL),
-            load_int64(layer + BIAS), turned, fan_in,
+            load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL), turned, fan_in,
         )  # fmt: skip
         activation = load_int64(layer + ACTIVATION)
         if activation != IDENTITY:  # no inputs: nothing but the activation
@@ -100,9 +111,45 @@ def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
                 zero, table, 2 * fan_out, turned, 0, 0, turned, 0, turned, VECTOR_BYTES, 0,
                 turned, VECTOR_BYTES, lanes, 0, 0, activation, 0, turned, 0,
             )  # fmt: skip
-        copy_block(zero, turned, size, VECTOR_BYTES, lanes, fan_out, c + one * c_row, c_row, size)
-        turned_other = turned + fan_out * VECTOR_BYTES
-        copy_block(zero, turned_other, size, VECTOR_BYTES, lanes, fan_out, c + other * c_row, c_row, size)
+        for first, piece in ((one, turned), (other, turned + fan_out * VECTOR_BYTES)):
+            lanes_to_samples(zero, table, piece, VECTOR_BYTES, lanes, fan_out, c + first * c_row, c_row, size)
+
+
+@kernel
+def _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row):
+    """Few rows: columns of W are turned into the lanes, and rows of A are what they are multiplied by."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    w, w_col, bias = load_int64(layer + W), load_int64(layer + W_COL), load_int64(layer + BIAS)
+    sums = stack_bytes(_NARROW_BYTES)
+    for j in range(0, fan_out, 2 * lanes):
+        one, other = min(j, fan_out - lanes), min(j + lanes, fan_out - lanes)
+        for r in range(0, rows, NARROW):
+            count = min(NARROW, rows - r)
+            others = sums + count * VECTOR_BYTES
+            for i in range(count):
+                copy_vector(zero, bias + one * size, sums + i * VECTOR_BYTES)
+                copy_vector(zero, bias + other * size, others + i * VECTOR_BYTES)
+            narrow(
+                zero, table, count, w + one * w_col, w + other * w_col, w_col, a + r * a_row, a_k, a_row,
+                sums, fan_in,
+            )  # fmt: skip
+            for i in range(count):
+                into = c + (r + i) * c_row
+                copy_vector(zero, sums + i * VECTOR_BYTES, into + one * size)
+                copy_vector(zero, others + i * VECTOR_BYTES, into + other * size)
+    _activate_rows(zero, table, layer, rows, c, c_row)
+
+
+@kernel
+def _activate_rows(zero, table, layer, rows, c, c_row):
+    activation = load_int64(layer + ACTIVATION)
+    if activation != IDENTITY:  # no inputs: nothing but the activation
+        sweep(
+            zero, table, rows, c, 0, 0, c, 0, c, c_row, VECTOR_BYTES, c, c_row,
+            load_int64(layer + FAN_OUT), 0, 0, activation, 0, c, 0,
+        )  # fmt: skip
 
 
 @kernel
@@ -168,7 +215,6 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
-    activation = load_int64(layer + ACTIVATION)
     partial_row = padded_row(zero, fan_out)
     width = _WIDTHS[rows]
     wide = fan_out * size // VECTOR_BYTES // width * width
@@ -194,11 +240,7 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
                 init + done * init_vec, init_row, init_vec, into + at, into_row, fan_out - at // size,
                 depth, add, IDENTITY, 0, c, 0,
             )  # fmt: skip
-    if activation != IDENTITY:  # no inputs: nothing but the activation
-        sweep(
-            zero, table, rows, a, 0, 0, w, 0, c, c_row, VECTOR_BYTES, c, c_row, fan_out, 0, 0,
-            activation, 0, c, 0,
-        )  # fmt: skip
+    _activate_rows(zero, table, layer, rows, c, c_row)
 
 
 @kernel

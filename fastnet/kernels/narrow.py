@@ -1,7 +1,7 @@
-"""Layers of one to a few outputs, for twice as many rows as a vector has lanes: a sample in each.
+"""Products of many rows and a few columns, for twice as many rows as a vector has lanes: a row in each.
 
-Rows are transposed in registers, a square at a time, and each column is multiplied at once into the sums of
-all outputs. The sums run in the canonical order of ``layer.py``.
+Rows are transposed in registers, a square at a time, and each of their columns is multiplied at once into
+all sums, which run in the canonical order of ``layer.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I64, Vec, repeat
 
 #: outputs, at most, and inputs, at least: elsewhere the tile that holds outputs in its lanes is as quick
-NARROW, NARROW_FAN_IN = 4, 64
+NARROW, NARROW_FAN_IN = 4, 24
 
 #: bytes of each row that are fetched ahead
 AHEAD = 256
@@ -39,11 +39,10 @@ def narrow_sums(
     w: Any,
     w_row: Any,
     w_col: Any,
-    bias: Any,
     c: Any,
     fan_in: Any,
 ) -> Any:
-    """C = bias + A W for one row of A a lane: C is a vector for each output, then those of the `other` rows.
+    """C += A W for one row of A a lane: C is a vector for each output, then those of the `other` rows.
 
     The elements of a row of A lie side by side; no more of it is read than there is.
     """
@@ -55,7 +54,7 @@ def narrow_sums(
         choice = b.switch(outputs, done)
         for count in range(1, NARROW + 1):
             name, emit = f"narrow_sums_{count}_f{8 * size}", partial(_emit, size, count)
-            fn = vector.function(b, name, 9, emit)
+            fn = vector.function(b, name, 8, emit)
             block = b.append_basic_block("narrow")
             choice.add_case(I64(count), block)
             b.position_at_end(block)
@@ -64,7 +63,7 @@ def narrow_sums(
         b.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(zero, *[_INT] * 10), codegen
+    return types.void(zero, *[_INT] * 9), codegen
 
 
 def _emit(
@@ -77,7 +76,6 @@ def _emit(
     w: Any,
     w_row: Any,
     w_col: Any,
-    bias: Any,
     c: Any,
     fan_in: Any,
 ) -> None:
@@ -137,7 +135,8 @@ def _emit(
         later = chain(k, [total.like(0.0) for total in sums])
         return [total + more for total, more in zip(sums, later, strict=True)]
 
-    start = [vector.load_splat(b, b.add(bias, I64(o * size)), size) for o in range(outputs)] * len(groups)
+    into = [b.add(c, I64(i * VECTOR_BYTES)) for i in range(outputs * len(groups))]
+    start = [vector.load_vector(b, address, size) for address in into]
     total = repeat(b, fan_in, CHUNK, chain(I64(0), start), add_chunk, I64(CHUNK))[1]
-    for o, vec in enumerate(total):
-        vector.store(b, vec.v, b.add(c, I64(o * VECTOR_BYTES)))
+    for address, vec in zip(into, total, strict=True):
+        vector.store(b, vec.v, address)

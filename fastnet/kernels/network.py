@@ -9,6 +9,7 @@ from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import (
     DEEP,
     MOST_STREAMED,
+    NARROWLY,
     PACKED,
     PANEL_BYTES,
     outputs_in_lanes,
@@ -18,6 +19,7 @@ from fastnet.kernels.layer import (
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.table import (
+    ACTIVATION,
     BIAS,
     CALL_BYTES,
     DEPTH,
@@ -29,6 +31,7 @@ from fastnet.kernels.table import (
     OUT_ROW,
     RUN_OUTPUTS,
     RUN_SAMPLES,
+    SOFTMAX,
     W_COL,
     X_COL,
     X_ROW,
@@ -53,6 +56,14 @@ def writes_to_out(zero, table):
     size = size_of(zero)
     fan_out = load_int64(table + CALL_BYTES + (load_int64(table + DEPTH) - 1) * LAYER_BYTES + FAN_OUT)
     return load_int64(table + OUT_COL) == size and fan_out % (VECTOR_BYTES // size) == 0
+
+
+@kernel
+def ends_narrowly(zero, table, layer, a_k, rows):
+    """Whether this last layer stores no more than its elements."""
+    size = size_of(zero)
+    side_by_side = a_k == size and load_int64(table + OUT_COL) == size
+    return side_by_side and way(zero, layer, rows) == NARROWLY and load_int64(layer + ACTIVATION) != SOFTMAX
 
 
 @kernel
@@ -122,18 +133,18 @@ def compile_run_outputs(element, digest, cache):
             rows = min(block, stop - first)
             a, a_row, a_k = x + first * x_row, x_row, x_col
             one, other = scratch, scratch + block * row_bytes
-            target = out + first * out_row
+            target, copied = out + first * out_row, True
             for i in range(depth):
                 layer = layers + i * LAYER_BYTES
                 c, c_row = one, row_bytes
-                if i == depth - 1 and direct:
-                    c, c_row = target, out_row
+                if i == depth - 1 and (direct or ends_narrowly(zero, table, layer, a_k, rows)):
+                    c, c_row, copied = target, out_row, False
                 outputs_in_lanes(
                     zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels
                 )
                 a, a_row, a_k = one, row_bytes, size
                 one, other = other, one
-            if not direct:
+            if copied:
                 fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)
                 copy_rows(zero, a, a_row, size, rows, fan_out, target, out_row, load_int64(table + OUT_COL))
             first += rows

@@ -18,21 +18,21 @@ from fastnet.kernels.softmax import softmax_columns, softmax_rows
 from fastnet.kernels.table import STEPS
 
 _TURN_IN, _TURN_OUT, _NARROW, _SOFTMAX_ROWS, _SOFTMAX_COLUMNS = range(5)
-_INTEGERS = 11
+_INTEGERS = 10
 
 
 def compile_steps(element: Any, digest: str, cache: bool) -> Any:
     """All of them as one function for float32 or float64; the first integer says which."""
 
     @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
-    def step(zero, which, a, b, c, d, e, f, g, h, i, j):
+    def step(zero, which, a, b, c, d, e, f, g, h, i):
         digest  # noqa: B018
         if which == _TURN_IN:
             transpose_in(zero, a, b, c, d, e, f)
         elif which == _TURN_OUT:
             transpose_out(zero, a, b, c, d, e, f)
         elif which == _NARROW:
-            narrow_sums(zero, a, b, c, d, e, f, g, h, i, j)
+            narrow_sums(zero, a, b, c, d, e, f, g, h, i)
         elif which == _SOFTMAX_ROWS:
             softmax_rows(zero, a, b, c, d, e, f)
         elif which == _SOFTMAX_COLUMNS:
@@ -45,32 +45,32 @@ def compile_steps(element: Any, digest: str, cache: bool) -> Any:
 @kernel
 def turn_in(zero, table, source, source_row, rows, columns, target, target_row):
     """`transpose_in` of ``primitives.py``."""
-    operands = (_TURN_IN, source, source_row, rows, columns, target, target_row, 0, 0, 0, 0)
+    operands = (_TURN_IN, source, source_row, rows, columns, target, target_row, 0, 0, 0)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
 def turn_out(zero, table, source, source_row, rows, columns, target, target_row):
     """`transpose_out` of ``primitives.py``."""
-    operands = (_TURN_OUT, source, source_row, rows, columns, target, target_row, 0, 0, 0, 0)
+    operands = (_TURN_OUT, source, source_row, rows, columns, target, target_row, 0, 0, 0)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
-def narrow(zero, table, outputs, a, other, a_row, w, w_row, w_col, bias, c, fan_in):
+def narrow(zero, table, outputs, a, other, a_row, w, w_row, w_col, c, fan_in):
     """`narrow_sums` of ``narrow.py``."""
-    operands = (_NARROW, outputs, a, other, a_row, w, w_row, w_col, bias, c, fan_in)
+    operands = (_NARROW, outputs, a, other, a_row, w, w_row, w_col, c, fan_in)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
 def softmax_of_rows(zero, table, c, c_row, rows, width):
     """`softmax_rows` of ``softmax.py``, in place."""
-    operands = (_SOFTMAX_ROWS, c, c_row, c, c_row, rows, width, 0, 0, 0, 0)
+    operands = (_SOFTMAX_ROWS, c, c_row, c, c_row, rows, width, 0, 0, 0)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
 def softmax_of_columns(zero, table, c, c_row, width, vecs):
     """`softmax_columns` of ``softmax.py``, in place."""
-    call(zero, load_int64(table + STEPS), (_SOFTMAX_COLUMNS, c, c_row, width, vecs, 0, 0, 0, 0, 0, 0))
+    call(zero, load_int64(table + STEPS), (_SOFTMAX_COLUMNS, c, c_row, width, vecs, 0, 0, 0, 0, 0))
