@@ -119,6 +119,8 @@ class Loss:
     def _target(self, x: Array, t: Any) -> Any:
         """t in the form that `_compiled` takes, or ValueError."""
         array = np.asarray(t)
+        if array.shape == x.shape[:1] and x.shape[1] == 1:
+            array = array.reshape(x.shape)
         if array.shape != x.shape:
             raise ValueError(f"t has shape {array.shape}, but x has shape {x.shape}")
         return _numbers(array, x.dtype)
@@ -228,12 +230,6 @@ class SigmoidWithLoss(Loss):
 
     _twin = reference.SigmoidWithLoss
 
-    def _target(self, x: Array, t: Any) -> Any:
-        array = np.asarray(t)
-        return super()._target(
-            x, array.reshape(x.shape) if array.shape == x.shape[:1] and x.shape[1] == 1 else array
-        )
-
     def _compiled(self, x: Array, t: Array) -> float:
         return backprop.sigmoid_cross_entropy(x, _cast(t, x.dtype), *self._buffers)
 
@@ -260,12 +256,6 @@ class MeanSquaredError(Loss):
     """
 
     _twin = reference.MeanSquaredError
-
-    def _target(self, x: Array, t: Any) -> Any:
-        array = np.asarray(t)
-        return super()._target(
-            x, array.reshape(x.shape) if array.shape == x.shape[:1] and x.shape[1] == 1 else array
-        )
 
     def _compiled(self, x: Array, t: Array) -> float:
         dz = self._buffers[1]

@@ -53,7 +53,7 @@ def stream_rows(
             block = b.append_basic_block("stream_rows")
             choice.add_case(I64(height), block)
             b.position_at_end(block)
-            _emit_stream(b, size, height, width, *operands)
+            _emit_stream(b, size, height, width, operands)
             b.branch(done)
         b.position_at_end(done)
         return context.get_dummy_value()
@@ -61,24 +61,8 @@ def stream_rows(
     return types.void(zero, *[_INT] * 13), codegen
 
 
-def _emit_stream(
-    b: Any,
-    size: int,
-    height: int,
-    width: int,
-    a: Any,
-    a_row: Any,
-    a_k: Any,
-    b_address: Any,
-    b_k: Any,
-    init: Any,
-    init_row: Any,
-    init_vec: Any,
-    c: Any,
-    c_row: Any,
-    add: Any,
-    vecs: Any,
-) -> None:
+def _emit_stream(b: Any, size: int, height: int, width: int, operands: Any) -> None:
+    a, a_row, a_k, b_address, b_k, init, init_row, init_vec, c, c_row, add, vecs = operands
     a_rows = [b.add(a, b.mul(a_row, I64(r))) for r in range(height)]
     streams = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(STREAM_DEPTH)]
     ks = [b.mul(a_k, I64(k)) for k in range(STREAM_DEPTH)]

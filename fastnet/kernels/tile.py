@@ -78,7 +78,7 @@ def tile(
                     lanes if masked else None,
                     pack if packing else None,
                     (ahead, ahead_k) if tallest and width == PANEL_VECTORS else None,
-                    *operands,
+                    operands,
                 )  # fmt: skip
                 b.branch(done)
         b.position_at_end(done)
@@ -88,26 +88,9 @@ def tile(
 
 
 def _emit_tile(
-    b: Any,
-    size: int,
-    height: int,
-    width: int,
-    lanes: Any,
-    pack: Any,
-    ahead: Any,
-    a: Any,
-    a_row: Any,
-    a_k: Any,
-    b_address: Any,
-    b_k: Any,
-    init: Any,
-    init_row: Any,
-    init_vec: Any,
-    c: Any,
-    c_row: Any,
-    depth: Any,
-    add: Any,
+    b: Any, size: int, height: int, width: int, lanes: Any, pack: Any, ahead: Any, operands: Any
 ) -> None:
+    a, a_row, a_k, b_address, b_k, init, init_row, init_vec, c, c_row, depth, add = operands
     grid = [(r, v) for r in range(height) for v in range(width)]
     mask = None if lanes is None else vector.first_lanes(b, lanes, size)
 
