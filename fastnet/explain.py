@@ -85,10 +85,11 @@ def explain(model: Any, batch: int, dtype: DTypeLike = np.float64) -> list[Plan]
     plans = []
     for run in runs_of(getattr(model, "layers", [model])):
         steps = fused_steps(run)
-        pairs = [layer.params for layer, _ in steps]
+        pairs = [[*layer.params] for layer, _ in steps]
+        weights = [W for W, _ in pairs]  # a ValueError of params that are no pair, as from `predict`
         ready = None
-        if steps and np.ndim(pairs[0][0]) == 2:
-            ready = prepare(pairs, np.zeros((1, np.shape(pairs[0][0])[0]), dtype))
+        if steps and np.ndim(weights[0]) == 2:
+            ready = prepare(pairs, np.zeros((1, np.shape(weights[0])[0]), dtype))
         if ready is None:
             by = "NumPy reference, layer by layer" if steps else "its own forward"
             plans.append(_not_compiled(run, by))

@@ -447,7 +447,7 @@ STRANGERS: dict[str, Callable[[], Any]] = {
     "number": lambda: 3,
     "text": lambda: "Affine",
     "class": lambda: Same,
-    "lambda": lambda: SimpleNamespace(forward=lambda x: x),
+    "lambda": lambda: SimpleNamespace(forward=lambda x: x, lipschitz=1.0),
     "no function": lambda: SimpleNamespace(forward=3),
     "too many arguments": lambda: SimpleNamespace(forward=lambda x, y: x),
     "same": Same,

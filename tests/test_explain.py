@@ -69,3 +69,15 @@ def test_few_rows_through_large_weights_share_columns():
     assert (few.shared, few.threads, few.piece) == ("columns", 2, 3)
     assert (many.shared, many.threads, many.piece) == ("rows", 2, 300)
     assert "2 thread(s) x 3 rows, columns shared" in str(few)
+
+
+@pytest.mark.parametrize(
+    ("params", "error"), [([], ValueError), ([np.eye(3)], ValueError), (None, TypeError)]
+)
+def test_params_that_are_no_pair(params, error):
+    net = fastnet.Sequential([fastnet.Affine(np.eye(3), np.zeros(3)), fastnet.Sigmoid()])
+    net.layers[0].params = params
+    with pytest.raises(error):
+        net.predict(np.zeros((2, 3)))
+    with pytest.raises(error):
+        fastnet.explain(net, 2)
