@@ -29,7 +29,8 @@ PACK_ROWS = 4 * TILE_ROWS
 #: rows of weights that are read together, whole chunks of them; and one panel of packed weights
 DEEP = 8 * CHUNK
 PANEL_BYTES = DEEP * PANEL_ROW
-_NARROW_BYTES = 2 * NARROW * VECTOR_BYTES
+#: sums of two groups of rows; a square is read from the second's on where they are turned back
+_NARROW_BYTES = (NARROW + max(NARROW, VECTOR_BYTES // 4)) * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
