@@ -303,6 +303,19 @@ def edges(every: int) -> Iterator[Shape]:
             yield Shape((fan_in, fan_out), (ACTIVATIONS[i % len(ACTIVATIONS)],), rows)
 
 
+def few(every: int) -> Iterator[Shape]:
+    """Few outputs for many rows, and few rows through weights of any layout."""
+    numbers = count()
+    all_rows = (8, 9, 16, 17, 18, 31, 33, 40, 70)
+    for fan_in, fan_out, rows in product((24, 25, 33, 40, 65), (1, 2, 3, 4), all_rows):
+        if next(numbers) % every == 0:
+            yield Shape((fan_in, fan_out), ("identity",), rows)
+            yield Shape((fan_in, fan_out, 5), ("identity", "sigmoid"), rows)
+    for fan_in, fan_out, rows in product((24, 33, 40), (8, 15, 16, 17, 33, 40), (1, 2, 3, 4, 5)):
+        if next(numbers) % every == 0:
+            yield Shape((fan_in, fan_out), ("sigmoid",), rows)
+
+
 def large(every: int) -> Iterator[Shape]:
     """Weights that do not stay in the second-level cache."""
     all_rows = [1, 2, 3, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 95, 96, 97, 239, 241, 515, 517]
@@ -332,6 +345,7 @@ GROUPS: dict[str, tuple[Callable[[int], Iterator[Shape]], tuple[Any, ...], int]]
     # what, the ways, how many of the other layouts each shape has
     "product": (full_product, KERNEL_WAYS, 1),
     "edges": (edges, KERNEL_WAYS, 1),
+    "few": (few, KERNEL_WAYS, 1),
     "large": (large, KERNEL_WAYS, 1),
     "networks": (networks, KERNEL_WAYS, 1),
     "compiled": (

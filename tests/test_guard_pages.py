@@ -48,6 +48,13 @@ def test_all_fenced(group, record_property):
     assert count > 5_000
 
 
+def test_memory_for_few_outputs_and_few_rows_fenced(record_property, tmp_path):
+    """What the kernels take from the stack, where results are turned back in it."""
+    count = tried("tests.guarded_scratch", "few:3", timeout=600, NUMBA_CACHE_DIR=str(tmp_path))
+    record_property("tried", count)
+    assert count > 5_000
+
+
 @pytest.mark.long
 def test_memory_of_the_kernels_fenced(record_property, tmp_path):
     """What they take from the stack and from the heap as well."""
