@@ -138,9 +138,13 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]
     by_samples, block, _ = choices[0]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
-    ways = {layer.IN_PLACE: "in place", layer.STREAMED: "streamed", layer.PACKED: "packed"}
-    ways[layer.TURNED] = "transposed"
-    ways[layer.NARROWLY] = "broadcast"  # the samples are in the lanes for once
+    ways = {
+        layer.IN_PLACE: "in place",
+        layer.STREAMED: "streamed",
+        layer.PACKED: "packed",
+        layer.TURNED: "transposed",
+        layer.NARROWLY: "broadcast",  # the samples are in the lanes for once
+    }
     return Plan(
         "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),
         ready.dtype.name,

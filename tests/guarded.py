@@ -48,8 +48,9 @@ OTHERS = [
 ]
 
 #: all that `explain` may say of orientation and weights
-WEIGHTS = {"broadcast", "in place", "streamed", "packed", "transposed"}
-PLANNED = {"samples in lanes", "outputs in lanes", *WEIGHTS}
+PLANNED = {
+    "samples in lanes", "outputs in lanes", "broadcast", "in place", "streamed", "packed", "transposed",
+}  # fmt: skip
 
 
 class Shape(NamedTuple):

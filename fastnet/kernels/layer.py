@@ -38,7 +38,8 @@ FEW_DEPTH, FEW_BYTES = 64, 4096
 MOST_STREAMED = max(STREAM_VECTORS)
 _WIDTHS = tuple(STREAM_VECTORS.get(rows, 0) for rows in range(MOST_STREAMED + 1))
 
-#: columns of weights whose elements lie side by side are turned, not packed, for so many rows
+#: columns of weights whose elements lie side by side are turned, not packed, for so many rows (turned once more
+#: for five to eight, they took longer at most sizes, twice as long at 1024-1024 float32)
 TURNED_ROWS = NARROW
 
 #: how the weights of a layer are read
@@ -124,22 +125,16 @@ def _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row):
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_col, bias = load_int64(layer + W), load_int64(layer + W_COL), load_int64(layer + BIAS)
     sums = stack_bytes(_NARROW_BYTES)
+    others = sums + rows * VECTOR_BYTES
     for j in range(0, fan_out, 2 * lanes):
         one, other = min(j, fan_out - lanes), min(j + lanes, fan_out - lanes)
-        for r in range(0, rows, NARROW):
-            count = min(NARROW, rows - r)
-            others = sums + count * VECTOR_BYTES
-            for i in range(count):
-                copy_vector(zero, bias + one * size, sums + i * VECTOR_BYTES)
-                copy_vector(zero, bias + other * size, others + i * VECTOR_BYTES)
-            narrow(
-                zero, table, count, w + one * w_col, w + other * w_col, w_col, a + r * a_row, a_k, a_row,
-                sums, fan_in,
-            )  # fmt: skip
-            for i in range(count):
-                into = c + (r + i) * c_row
-                copy_vector(zero, sums + i * VECTOR_BYTES, into + one * size)
-                copy_vector(zero, others + i * VECTOR_BYTES, into + other * size)
+        for r in range(rows):
+            copy_vector(zero, bias + one * size, sums + r * VECTOR_BYTES)
+            copy_vector(zero, bias + other * size, others + r * VECTOR_BYTES)
+        narrow(zero, table, rows, w + one * w_col, w + other * w_col, w_col, a, a_k, a_row, sums, fan_in)
+        for r in range(rows):
+            copy_vector(zero, sums + r * VECTOR_BYTES, c + r * c_row + one * size)
+            copy_vector(zero, others + r * VECTOR_BYTES, c + r * c_row + other * size)
     _activate_rows(zero, table, layer, rows, c, c_row)
 
 

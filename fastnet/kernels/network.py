@@ -9,9 +9,9 @@ from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import (
     DEEP,
     MOST_STREAMED,
-    NARROWLY,
     PACKED,
     PANEL_BYTES,
+    is_narrow,
     outputs_in_lanes,
     samples_in_lanes,
     way,
@@ -62,8 +62,9 @@ def writes_to_out(zero, table):
 def ends_narrowly(zero, table, layer, a_k, rows):
     """Whether this last layer stores no more than its elements."""
     size = size_of(zero)
-    side_by_side = a_k == size and load_int64(table + OUT_COL) == size
-    return side_by_side and way(zero, layer, rows) == NARROWLY and load_int64(layer + ACTIVATION) != SOFTMAX
+    if a_k != size or load_int64(table + OUT_COL) != size or load_int64(layer + ACTIVATION) == SOFTMAX:
+        return False
+    return is_narrow(zero, load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), rows)
 
 
 @kernel
