@@ -38,8 +38,8 @@ FEW_DEPTH, FEW_BYTES = 64, 4096
 MOST_STREAMED = max(STREAM_VECTORS)
 _WIDTHS = tuple(STREAM_VECTORS.get(rows, 0) for rows in range(MOST_STREAMED + 1))
 
-#: columns of weights whose elements lie side by side are turned, not packed, for so many rows (turned once more
-#: for five to eight, they took longer at most sizes, twice as long at 1024-1024 float32)
+#: columns of weights whose elements lie side by side are turned, not packed, for so many rows (for five to
+#: eight, turned once more, they took longer at most sizes, twice as long at 1024-1024 float32)
 TURNED_ROWS = NARROW
 
 #: how the weights of a layer are read
