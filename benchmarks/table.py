@@ -2,7 +2,7 @@
 
 Every network of the grid in both dtypes, one thread pinned to one core, reference and fastnet interleaved;
 then the start-up steps. ``--grid --quick --check`` is the floor: exit code 1 if the geometric mean of
-fastnet / reference is above 0.5, or a point above 1 and, measured again, above 1.05.
+fastnet / reference is above 0.5, or a point above 1 and, measured again in five processes, above 1.05.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import NamedTuple
 
 from benchmarks import machine, startup
 from benchmarks.common import DTYPES, NETWORKS, network_problem, one_thread
+from benchmarks.processes import printed
 
 #: The names of the markers.
 TABLES = ("table", "startup")
-#: What the geometric mean of the ratios may be, and each of them. One that is above is measured again, and
-#: may then be above by what noise comes to where a point is even.
-MOST_MEAN, MOST, NOISE = 0.5, 1.0, 0.05
+#: What the geometric mean of the ratios may be, and each of them. One that is above is measured again, in so
+#: many processes, and their median may then be above by what noise comes to where a point is even.
+MOST_MEAN, MOST, NOISE, PROCESSES = 0.5, 1.0, 0.05, 5
 
 
 class Point(NamedTuple):
@@ -66,12 +67,28 @@ def measure(problem: str, dtype: str, rounds: int) -> Point:
     return point
 
 
+def measure_afresh(problem: str, dtype: str, rounds: int) -> Point:
+    """Return the median of processes of their own.
+
+    Where large weights lie in memory decides on some percent, for one side or the other, as long as a process
+    lives: eight measurements of 1024-1024-1024 x 1 were all below 1.01 in one, all above 1.02 in another.
+    """
+    code = f"""
+import json
+from benchmarks import table
+table.one_thread()
+print(json.dumps(table.measure({problem!r}, {dtype!r}, {rounds})))
+"""
+    points = sorted((Point(*json.loads(printed(code))) for _ in range(PROCESSES)), key=lambda p: p.ratio)
+    return points[PROCESSES // 2]
+
+
 def measure_grid(rounds: int, repeat_failing: bool) -> list[Point]:
     """Measure every point, and with ``repeat_failing`` once more those that lose to the reference."""
     points = [measure(problem, dtype, rounds) for problem, dtype in product(NETWORKS, DTYPES)]
     if repeat_failing:
         again = max(rounds, 25)
-        points = [measure(p.problem, p.dtype, again) if p.ratio > MOST else p for p in points]
+        points = [measure_afresh(p.problem, p.dtype, again) if p.ratio > MOST else p for p in points]
     return points
 
 

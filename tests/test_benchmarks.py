@@ -510,9 +510,24 @@ def test_check_measures_a_failing_point_once_more(
         return table.Point(problem, dtype, 1e-6, ratio * 1e-6, ratio)
 
     monkeypatch.setattr(table, "measure", measure)
+    monkeypatch.setattr(table, "measure_afresh", measure)
     assert table.main(["--quick", *arguments]) == code
     assert len(ratios) - len(left) == measured
     assert ("NO  " in capsys.readouterr().out) == code
+
+
+def test_once_more_is_the_median_of_processes(monkeypatch):
+    point = table.Point("2-4-3 x 1", "float32", 1e-6, 1e-6, 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "PROCESSES", 1)
+        measured = table.measure_afresh(*point[:2], rounds=1)
+    assert measured[:2] == point[:2]
+    assert measured.ratio > 0
+    ratios = [1.2, 0.9, 1.3, 1.1, 0.8]
+    left = list(ratios)
+    monkeypatch.setattr(table, "printed", lambda code: json.dumps(point._replace(ratio=left.pop())))
+    assert table.measure_afresh(*point[:2], rounds=1).ratio == 1.1
+    assert not left
 
 
 def test_what_is_too_slow_is_told():
