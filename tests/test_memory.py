@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from functools import partial
@@ -19,7 +20,7 @@ import pytest
 import fastnet
 from benchmarks import common, memory
 from benchmarks.processes import environment, printed
-from fastnet import fused, threads
+from fastnet import fused, pool, threads
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
 
@@ -271,27 +272,34 @@ def test_inputs_of_failed_calls_are_let_go(two_threads, monkeypatch, record_prop
     assert all(forgotten(lambda: refused(TypeError, np.ones((3, 8)), np.ones((3, 5), "f4"))))
     assert all(forgotten(lambda: refused(ValueError, np.ones((3, 8)), np.ones((3, 6)))))
     compiled, caller = fused.kernels(np.dtype(float)), threading.get_ident()
-    begun = threading.Event()
     for in_helper in (False, True):
 
-        def run(table, first, stop, in_helper=in_helper):
+        def failing(begun, table, first, stop, in_helper=in_helper):
             in_other = threading.get_ident() != caller
             if in_other:
                 begun.set()
             if in_other is in_helper:
                 raise MemoryError("as if")
             if not in_other:
-                begun.wait(1)
+                assert begun.wait(60)
 
         with monkeypatch.context() as patched:
-            patched.setitem(vars(compiled), "run", run)
-            patched.setitem(vars(compiled), "strips", lambda *_: partial(run, *[None] * 3))
+
+            def fail(x, patched=patched, failing=failing):
+                # No call waits for a helper that is busy, with the one before.
+                while pool._helpers > len(pool._idle):
+                    time.sleep(0.001)
+                # An event a call: a helper may begin after its call has failed.
+                run = partial(failing, threading.Event())
+                patched.setitem(vars(compiled), "run", run)
+                patched.setitem(vars(compiled), "strips", lambda *_: partial(run, *[None] * 3))
+                with pytest.raises(MemoryError, match="as if"):
+                    net.predict(x)
+                return (x,)
+
             x = np.ones((5000, 8))
-            with pytest.raises(MemoryError, match="as if"):
-                net.predict(x)
-            begun.clear()
-            assert all(forgotten(lambda: refused(MemoryError, np.ones((5000, 8)))))
-            begun.clear()
+            fail(x)
+            assert all(forgotten(lambda: fail(np.ones((5000, 8)))))
         assert net.predict(x).shape == (5000, 5)
     record_property("tried", 5)
 
