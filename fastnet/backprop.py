@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.arguments import KERNEL_DTYPES
-from fastnet.kernels.lock import lock
+from fastnet.kernels.lock import undisturbed
 
 #: numbers of losses and of optimisers, as the kernels have them
 SOFTMAX_CLASSES, SOFTMAX_DENSE, SIGMOID_DENSE, SQUARED = range(4)
@@ -39,10 +39,13 @@ class _Points:
 
 def entries(dtype: np.dtype[Any]) -> Any:
     """The compiled entry points for float32 or float64, each compiled or loaded when it is asked for."""
-    with lock:  # around the import, too: a fork meanwhile would leave the child half of it
+
+    def find() -> Any:  # the import, too: a fork meanwhile would leave the child half of it
         from fastnet.kernels.training_entries import training_entries
 
         return training_entries(dtype)
+
+    return undisturbed(find)
 
 
 def points(dtype: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnet import reference
 from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
-from fastnet.kernels.lock import lock
+from fastnet.kernels.lock import undisturbed
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
 from fastnet.threads import in_pieces, strip_threads, together
 
@@ -36,10 +36,13 @@ def kernels(dtype: np.dtype[Any]) -> Any:
     """Compiled entry points for float32 or float64. Numba is imported by the first call, not before."""
     found = _compiled.get(dtype)
     if found is None:
-        with lock:  # around the import, too: a fork meanwhile would leave the child half of it
+
+        def find() -> Any:  # the import, too: a fork meanwhile would leave the child half of it
             from fastnet.kernels.entries import entries
 
-            found = _compiled[dtype] = entries(dtype)
+            return entries(dtype)
+
+        found = _compiled[dtype] = undisturbed(find)
     return found
 
 
@@ -80,7 +83,8 @@ def _run(compiled: Any, x: Any, out: Any, layers: list[Any], activations: Sequen
         if answer:
             compiled.complete(answer)
         program = compiled.program(activations)
-        answer = compiled.predict(x, out, layers, compiled.recipe(layers, program, layers, compiled.lacking))
+        recipe = compiled.recipe(layers, program, layers, True, compiled.lacking)
+        answer = compiled.predict(x, out, layers, recipe)
     if answer is not out and not (answer is False and run_large(compiled, x, out, layers, program)):
         raise RuntimeError(f"kernels refused arrays of shape {x.shape} and {out.shape}")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from fastnet import reference
 from fastnet.arguments import Holder
+from fastnet.kernels.once import once
 from fastnet.shortcut import Shortcut
 
 
@@ -23,7 +23,7 @@ class Layer(Holder):
         self._shortcut: Shortcut | None = None
         self._memory: list[Any] = [None]  # a list, as setting an item of it costs next to nothing
 
-    @cached_property
+    @once
     def grads(self) -> list[Any]:
         """Arrays for the gradients of `params`, zeros at first, made when they are first asked for."""
         return reference.zeros_like(self.params)

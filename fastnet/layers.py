@@ -213,16 +213,15 @@ class Affine(Layer):
             If NumPy has no matrix product for these types, or `out` is no array of the result's dtype.
         """
         known = self._shortcut
-        if known is not None and out is None:
-            result = known.call(x, None, known.dense, known.recipe)
+        if known is not None:
+            result = known.call(x, out, known.dense, known.recipe)
             if result is False:
-                result = known.run_large(x)
+                result = known.run_large(x, out)
             if result is not None:
                 self._memory[0] = (x, result) if self._activation else x
                 return result
         result = fused.chain([self.params], [self._activation], x, out)
-        if out is None:
-            self._shortcut = shortcut([self], [self], [self._activation], result)
+        self._shortcut = shortcut([self], [self], [self._activation], result)
         self._memory[0] = (x, result) if self._activation else x
         return result
 

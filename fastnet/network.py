@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fastnet import fused, reference
 from fastnet.arguments import check_apart, check_out
+from fastnet.kernels.once import once
 from fastnet.layers import ACTIVATIONS, Affine, Sigmoid
 from fastnet.losses import Loss, SoftmaxWithLoss
 from fastnet.shortcut import Shortcut, shortcut
@@ -69,7 +69,7 @@ class Sequential:
         self._steps: Steps | None = None
         self._awaits: str | None = None  # what the next `backward` goes back from
 
-    @cached_property
+    @once
     def grads(self) -> list[Any]:
         """The gradients of `params`, gathered when they are first asked for."""
         return [g for layer in self.layers for g in getattr(layer, "grads", ())]
@@ -98,11 +98,11 @@ class Sequential:
             If NumPy cannot multiply these types, or `out` is no array of the result's dtype.
         """
         known = self._shortcut
-        if known is not None and out is None:
-            # x, the layers and their weights are checked by the compiled call
-            result = known.call(x, None, self.layers, known.recipe)
+        if known is not None:
+            # x, out, the layers and their weights are checked by the compiled call
+            result = known.call(x, out, self.layers, known.recipe)
             if result is False:
-                result = known.run_large(x)
+                result = known.run_large(x, out)
             if result is not None:
                 return result
         return self._predict(x, out)

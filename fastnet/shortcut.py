@@ -51,9 +51,11 @@ class Shortcut:
         self.call: Callable[[Any, Any, Any, list[Any]], Any] = self.compiled.predict
         Shortcut.in_use.add(self)
 
-    def run_large(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    def run_large(self, x: np.ndarray[Any, Any], out: Any = None) -> np.ndarray[Any, Any] | None:
         """The result of what `call` found large, or None if this call has to take the long way."""
-        result = np.empty((len(x), self.fan_out) if x.ndim == 2 else self.fan_out, x.dtype)
+        result: np.ndarray[Any, Any] = out
+        if out is None:
+            result = np.empty((len(x), self.fan_out) if x.ndim == 2 else self.fan_out, x.dtype)
         return result if fused.run_large(self.compiled, x, result, self.dense, self.program) else None
 
     @classmethod

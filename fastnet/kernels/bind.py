@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastnet.kernels.headers import (
     BYTES_DATA,
     data,
+    is_writeable,
     length,
     list_item,
     list_length,
@@ -99,3 +100,40 @@ def bind_out(out, x, axes, batch, columns, table):
     store_int64(table + OUT_ROW, stride(out, 0) if axes == 2 else 0)
     store_int64(table + OUT_COL, stride(out, axes - 1))
     return True
+
+
+@kernel
+def may_write(out, batch, columns, table, size):
+    """Whether `out`, bound before, is surely writeable and shares no memory with an input nor with itself.
+
+    Only what lies row by row in memory is looked at; as for inputs, their first and last bytes are.
+    """
+    row, first = load_int64(table + OUT_ROW), load_int64(table + OUT)
+    if not is_writeable(out) or (columns > 1 and load_int64(table + OUT_COL) != size):
+        return False
+    if batch > 1 and row < columns * size:
+        return False
+    stop = first + max(batch - 1, 0) * row + columns * size
+    fan_in = load_int64(table + CALL_BYTES + FAN_IN)
+    if _reaches(table, X, X_ROW, X_COL, batch, fan_in, size, first, stop):
+        return False
+    for i in range(load_int64(table + DEPTH)):
+        layer = table + CALL_BYTES + i * LAYER_BYTES
+        fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+        if _reaches(layer, W, W_ROW, W_COL, fan_in, fan_out, size, first, stop):
+            return False
+        bias = load_int64(layer + BIAS)
+        if bias < stop and first < bias + fan_out * size:
+            return False
+    return True
+
+
+@kernel
+def _reaches(fields, address, row, col, rows, cols, size, first, stop):
+    """Whether a matrix has its first byte before `stop` and its last one from `first` on."""
+    if rows == 0 or cols == 0:
+        return False
+    low = load_int64(fields + address)
+    down, along = (rows - 1) * load_int64(fields + row), (cols - 1) * load_int64(fields + col)
+    high = low + max(down, 0) + max(along, 0) + size
+    return low + min(down, 0) + min(along, 0) < stop and first < high

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from fastnet.kernels import vector
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel, source_digest, with_cache_if_possible
-from fastnet.kernels.lock import lock
+from fastnet.kernels.lock import undisturbed
 from fastnet.kernels.primitives import call, itemsize, load_int64, size_of, stack_bytes, store_int64
 from fastnet.kernels.program import kernel_addresses
 from fastnet.kernels.table import (
@@ -71,13 +71,16 @@ _compiled: dict[Any, tuple[Any, Any, Any]] = {}
 
 def callbacks(dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
     """(integrand, filter, row) for float32 or float64, compiled or loaded from the cache."""
-    with lock:
+
+    def find() -> tuple[Any, Any, Any]:
         if dtype not in _compiled:
             digest = source_digest()
             _compiled[dtype] = with_cache_if_possible(
                 lambda cache: _compile_callbacks(dtype.type, digest, cache)
             )
         return _compiled[dtype]
+
+    return undisturbed(find)
 
 
 @intrinsic

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numba
@@ -14,8 +13,9 @@ from fastnet.kernels.columns import shared_bytes
 from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
 from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
 from fastnet.kernels.jit import source_digest, with_cache_if_possible
-from fastnet.kernels.lock import lock
+from fastnet.kernels.lock import undisturbed
 from fastnet.kernels.network import compile_run_outputs, compile_run_samples
+from fastnet.kernels.once import once
 from fastnet.kernels.row import compile_run_few
 from fastnet.kernels.steps import compile_steps
 from fastnet.kernels.sweep import compile_sweep
@@ -49,7 +49,7 @@ class Entries:
         """Where the machine code came from: LOADED, COMPILED or UNCACHED, if any of it."""
         return next(origin for origin in (UNCACHED, COMPILED, LOADED) if origin in self._origins)
 
-    @cached_property
+    @once
     def predict(self) -> Any:
         """(x, out or None, list of layers, recipe) -> result; None if refused, False if large.
 
@@ -57,12 +57,12 @@ class Entries:
         """
         return self._point(0, (self._ref,) * 4)
 
-    @cached_property
+    @once
     def bind(self) -> Any:
         """(x, out, layers with params, program, int64 table) -> work in multiply-adds, -1 if refused."""
         return self._point(1, (self._ref,) * 5)
 
-    @cached_property
+    @once
     def _run(self) -> Any:
         return self._point(2, (self._ref, types.int64, types.int64))
 
@@ -75,7 +75,7 @@ class Entries:
         self.complete(lacking)
         table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = self._addresses()[: KERNEL_BYTES // 8]
 
-    @cached_property
+    @once
     def _strips(self) -> Any:
         return self._point(3, (self._ref, self._ref, types.int64, types.int64))
 
@@ -92,7 +92,7 @@ class Entries:
 
         return take
 
-    @cached_property
+    @once
     def activate(self) -> Any:
         """(x, out, activation, width of a row), x and out contiguous and one-dimensional."""
         return self._point(4, (self._ref, self._ref, types.int64, types.int64))
@@ -120,10 +120,12 @@ class Entries:
             self._note(cache, made.cache_hits)
             return made
 
-        with lock:
+        def find() -> Any:
             if number not in self.kernels:
                 self.kernels[number] = with_cache_if_possible(compile)
             return self.kernels[number]
+
+        return self.kernels.get(number) or undisturbed(find)
 
     def complete(self, lacking: str) -> None:
         """Compile or load the kernels that a call lacks: one of LACKING."""
@@ -145,13 +147,19 @@ class Entries:
         return np.empty(TABLE_BYTES // 8, np.int64)
 
     def recipe(
-        self, dense: list[Any], program: bytes, seen: list[Any], lacking: Sequence[str | None] = (None,) * 3
+        self,
+        dense: list[Any],
+        program: bytes,
+        seen: list[Any],
+        checked: bool | None = None,
+        lacking: Sequence[str | None] = (None,) * 3,
     ) -> list[Any]:
         """What `predict` needs for chains of layers with params, when the list of layers equals `seen`.
 
+        With `checked`, not None, it takes any `out` that fits: the caller knows that it may be written to.
         A call that lacks kernels returns the entry of `lacking` for them: None, refused, or those of LACKING.
         """
-        return [dense, program, seen, self.dtype, np.ndarray, None, False, *lacking]
+        return [dense, program, seen, self.dtype, np.ndarray, None, False, checked, *lacking]
 
     def program(self, activations: Sequence[int]) -> bytes:
         """The addresses of the kernels, 0 for those that are not there, then the activation of each layer."""
@@ -172,7 +180,8 @@ _entries: dict[Any, Entries] = {}
 
 def entries(dtype: np.dtype[Any]) -> Entries:
     """Compile, or load from the cache, the entry points for float32 or float64."""
-    with lock:
+
+    def find() -> Entries:
         if dtype not in _entries:
             if not layout_is_known():
                 raise NotImplementedError(
@@ -182,3 +191,5 @@ def entries(dtype: np.dtype[Any]) -> Entries:
             found.predict  # noqa: B018 - what every call needs
             _entries[dtype] = found
         return _entries[dtype]
+
+    return undisturbed(find)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnet.kernels.activations import activate
-from fastnet.kernels.bind import BOUND, bind_layers, bind_out
+from fastnet.kernels.bind import BOUND, bind_layers, bind_out, may_write
 from fastnet.kernels.cache import cached
 from fastnet.kernels.columns import SHARED_BYTES, run_strips
 from fastnet.kernels.headers import (
@@ -53,6 +53,7 @@ from fastnet.kernels.softmax import softmax_rows
 from fastnet.kernels.table import (
     ARRAY_TYPE,
     CALL_BYTES,
+    CHECKED,
     DENSE,
     DTYPE,
     FALSE,
@@ -96,14 +97,19 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             count_reference(none)
             return owned(x_ref, none)
         code, axes, batch, columns, work = bind_layers(zero, x, dense, program, depth, table)
-        if code != BOUND or (out != none and not bind_out(out, x, axes, batch, columns, table)):
+        size = size_of(zero)
+        fits = code == BOUND
+        if fits and out != none:
+            fits = bind_out(out, x, axes, batch, columns, table) and (
+                list_item(recipe, CHECKED) != none or may_write(out, batch, columns, table, size)
+            )
+        if not fits:
             count_reference(none)
             return owned(x_ref, none)
         if work > _LOCK_HELD and columns > 0:
             large = list_item(recipe, FALSE)
             count_reference(large)
             return owned(x_ref, large)
-        size = size_of(zero)
         if out == none:
             store_int64(table + OUT_ROW, columns * size)
             store_int64(table + OUT_COL, size)

@@ -14,7 +14,7 @@ import numba
 from numba import types
 from numba.core import config
 
-from fastnet.kernels.lock import lock
+from fastnet.kernels.lock import undisturbed
 
 #: no fastmath: contraction is written out as fma, and nothing else may be reordered
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -70,8 +70,10 @@ def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
 
     The first time in a process that it comes to this, a warning says so.
     """
-    global _warned
-    with lock, compiling():
+
+    @compiling()
+    def attempt() -> Any:
+        global _warned
         try:
             return compile(True)
         except Exception as error:
@@ -81,6 +83,8 @@ def with_cache_if_possible(compile: Callable[[bool], Any]) -> Any:
                 text = f"fastnet compiles without a cache: {type(error).__name__}: {error}"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
             return found
+
+    return undisturbed(attempt)
 
 
 def source_digest() -> str:

@@ -1,10 +1,17 @@
-"""The lock under which kernels are compiled or loaded: once, however many threads ask for them first."""
+"""Compiling or loading kernels: by one thread at a time, and undisturbed by signals."""
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures.thread  # noqa: F401, registers its hooks before a fork can wait halfway through them
 import os
+import sys
 import threading
+from _thread import start_new_thread
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 #: of the thread that compiles; it may come back here
 lock = threading.RLock()
@@ -13,3 +20,63 @@ lock = threading.RLock()
 # of Numba and of the imports beneath.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
+@atexit.register
+def _wait() -> None:
+    """An interrupted call may have left a thread that compiles: the compiler must not end under it."""
+    with lock:
+        pass
+
+
+def undisturbed(work: Callable[[], T]) -> T:
+    """work(), under the lock, on a thread that no signal handler interrupts.
+
+    Python calls signal handlers in the main thread. What one of them raises, between two instructions of the
+    compiler, could leave Numba's own lock taken for ever. So the main thread has another thread work, and
+    waits; an exception ends the waiting only.
+    """
+    if threading.current_thread() is threading.main_thread() and not _compiles() and not sys.is_finalizing():
+        task = _Task(work)
+        try:
+            start_new_thread(task.run, ())
+        except RuntimeError:  # no thread to be had
+            pass
+        else:
+            return task.result()
+    with lock:
+        return work()
+
+
+def _compiles() -> bool:
+    """Whether this thread has this lock, or Numba's: another thread would wait for it in vain."""
+    numba = sys.modules.get("numba.core.compiler_lock")
+    return lock._is_owned() or (numba is not None and numba.global_compiler_lock.is_locked())  # type: ignore[attr-defined]
+
+
+class _Task(Generic[T]):
+    __slots__ = ("_done", "_error", "_result", "_work")
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._error: BaseException | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def run(self) -> None:
+        try:
+            with lock:
+                self._result = self._work()
+        except BaseException as error:  # for the thread that waits
+            self._error = error
+        finally:
+            self._done.release()
+
+    def result(self) -> T:
+        self._done.acquire()
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                del self  # the error's traceback holds this frame
+        return self._result

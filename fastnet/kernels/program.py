@@ -11,7 +11,7 @@ from numba import types
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.entries import entries
 from fastnet.kernels.jit import kernel, source_digest, with_cache_if_possible
-from fastnet.kernels.lock import lock
+from fastnet.kernels.lock import undisturbed
 from fastnet.kernels.network import run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import call, size_of, stack_bytes
@@ -43,12 +43,15 @@ _compiled: dict[Any, tuple[Any, ...]] = {}
 def kernel_addresses(dtype: np.dtype[Any]) -> list[int]:
     """Addresses for a program, in its order; compiled or loaded from the cache by the first call."""
     element = numba.from_dtype(dtype)
-    with lock:
+
+    def find() -> list[int]:
         if dtype not in _compiled:
             _compiled[dtype] = with_cache_if_possible(
                 lambda cache: tuple(make(element, _DIGEST, cache) for make in (compile_run, compile_large))
             )
-    return [*(f.address for f in _compiled[dtype]), *entries(dtype).table_addresses()]
+        return [*(f.address for f in _compiled[dtype]), *entries(dtype).table_addresses()]
+
+    return undisturbed(find)
 
 
 def compile_run(element: Any, digest: str, cache: bool) -> Any:

@@ -13,7 +13,7 @@ LAYER_BYTES = 56
 #: what a program starts with: the same addresses, then those of `run_few` and of PyArray_Empty
 P_SWEEP, P_RUN_FEW, P_ARRAY_EMPTY, PROGRAM_HEAD = 0, KERNEL_BYTES, KERNEL_BYTES + 8, KERNEL_BYTES + 16
 #: what a recipe, a list of objects, holds
-DENSE, PROGRAM, SEEN, DTYPE, ARRAY_TYPE, NONE, FALSE, LACKS = range(8)
+DENSE, PROGRAM, SEEN, DTYPE, ARRAY_TYPE, NONE, FALSE, CHECKED, LACKS = range(9)
 
 #: what may follow a layer, by number: the field ACTIVATION
 IDENTITY, SIGMOID, TANH, RELU, SOFTMAX = range(5)

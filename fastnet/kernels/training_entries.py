@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numba
@@ -14,7 +13,7 @@ from fastnet.kernels.entries import entries
 from fastnet.kernels.gradients import TRAIN_STEPS, compile_train_steps
 from fastnet.kernels.headers import ObjectRef
 from fastnet.kernels.jit import source_digest, with_cache_if_possible
-from fastnet.kernels.lock import lock
+from fastnet.kernels.once import once
 from fastnet.kernels.product import PRODUCT, compile_product
 from fastnet.kernels.table import STEPS, SWEEP
 from fastnet.kernels.training_entry import INT64, make_entries
@@ -27,8 +26,9 @@ class TrainingEntries:
         self.dtype = dtype
         self._digest = source_digest()
         self._functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> those of _make_entries
+        self._kernels: list[Any] = []  # alive as long as their addresses are used
 
-    @cached_property
+    @once
     def table(self) -> np.ndarray[Any, Any]:
         """The last argument of all of them: addresses of kernels and classes."""
         sweep, steps = (entries(self.dtype).kernel(number) for number in (0, 1))
@@ -38,7 +38,7 @@ class TrainingEntries:
                 make(element, self._digest, cache) for make in (compile_product, compile_train_steps)
             ]
         )
-        self._kernels = own
+        self._kernels += own
         table = np.zeros(T_TABLE_BYTES // 8, np.int64)
         fields = {
             SWEEP: sweep.address, STEPS: steps.address, PRODUCT: own[0].address, TRAIN_STEPS: own[1].address,
@@ -48,32 +48,32 @@ class TrainingEntries:
             table[field // 8] = value
         return table
 
-    @cached_property
+    @once
     def affine_backward(self) -> Any:
         """(dout, x, W, dx or None, dW, db, table)."""
         return self._point(0, (self._ref,) * 7)
 
-    @cached_property
+    @once
     def activation_backward(self) -> Any:
         """(activation, dout, y, dz, table)."""
         return self._point(1, (types.int64, *(self._ref,) * 4))
 
-    @cached_property
+    @once
     def loss(self) -> Any:
         """(kind, x, t, y, dz or None, table) -> the loss."""
         return self._point(2, (types.int64, *(self._ref,) * 5))
 
-    @cached_property
+    @once
     def update(self) -> Any:
         """(optimizer, params, grads, means, squares, four numbers, table): lists of arrays."""
         return self._point(3, (types.int64, *(self._ref,) * 4, *(types.float64,) * 4, self._ref))
 
-    @cached_property
+    @once
     def run_epoch(self) -> Any:
         """(table of ``epoch.py``, first batch, batch to stop before) -> the batch it stopped before."""
         return self._point(4, (self._ref, types.int64, types.int64))
 
-    @cached_property
+    @once
     def run_part(self) -> Any:
         """(the same table, part, number of the batch, layer, first row, row to stop before)."""
         return self._point(5, (self._ref, *(types.int64,) * 5))
@@ -98,7 +98,4 @@ _entries: dict[Any, TrainingEntries] = {}
 
 def training_entries(dtype: np.dtype[Any]) -> TrainingEntries:
     """The entry points for float32 or float64."""
-    with lock:
-        if dtype not in _entries:
-            _entries[dtype] = TrainingEntries(dtype)
-        return _entries[dtype]
+    return _entries.get(dtype) or _entries.setdefault(dtype, TrainingEntries(dtype))
