@@ -141,6 +141,7 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     ways = {
         layer.IN_PLACE: "in place",
         layer.STREAMED: "streamed",
+        layer.STRADDLING: "streamed",
         layer.PACKED: "packed",
         layer.TURNED: "transposed",
         layer.NARROWLY: "broadcast",  # the samples are in the lanes for once

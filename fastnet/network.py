@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import fused, reference
-from fastnet.arguments import check_apart, check_out
+from fastnet.arguments import aligned_copy, check_apart, check_out
 from fastnet.kernels.once import once
 from fastnet.layers import ACTIVATIONS, Affine, Sigmoid
 from fastnet.losses import Loss, SoftmaxWithLoss
@@ -262,5 +262,5 @@ class TwoLayerNet(Sequential):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         drawn = reference.TwoLayerNet(input_size, hidden_size, output_size)
-        (W1, b1), (W2, b2) = drawn.layers[0].params, drawn.layers[2].params
+        W1, b1, W2, b2 = (aligned_copy(array, array.dtype) for array in drawn.params)
         super().__init__([Affine(W1, b1), Sigmoid(), Affine(W2, b2)])

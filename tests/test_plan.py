@@ -11,6 +11,7 @@ import pytest
 
 import fastnet
 from fastnet import Affine, Sequential, Sigmoid
+from fastnet.arguments import aligned_copy
 
 
 class Own:
@@ -42,9 +43,19 @@ def test_narrow_and_wide():
 
 
 def test_weights_are_looked_at_as_they_lie():
-    W = np.zeros((100, 100))
-    assert only(Affine(W.T, np.zeros(100)), 50).weights == ("packed",)
-    assert only(Affine(W, np.zeros(100)), 50).weights == ("in place",)
+    memory = aligned_copy(np.zeros(160 * 160 + 2), np.dtype(float))
+    for start, batch, way in [(0, 1, "in place"), (0, 50, "in place"), (2, 2, "streamed"), (2, 50, "packed")]:
+        W = memory[start : start + 160 * 160].reshape(160, 160)
+        assert only(Affine(W, np.zeros(160)), batch).weights == (way,), (start, batch)
+        assert only(Affine(W.T, np.zeros(160)), 50).weights == ("packed",)
+
+
+def test_weights_that_are_made_here_lie_well():
+    """Each vector within a cache line, wherever NumPy puts them."""
+    for size in range(1, 70):
+        for array in fastnet.TwoLayerNet(size, 2 * size, 3).params:
+            assert array.ctypes.data % 64 == 0
+            assert array.flags.c_contiguous
 
 
 def test_threads_where_they_pay():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.arguments import KERNEL_DTYPES
+from fastnet.arguments import KERNEL_DTYPES, aligned_copy
 from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
 from fastnet.network import Sequential
 
@@ -73,7 +73,7 @@ def affine(W: Any, b: Any, where: str) -> Affine:
         raise ValueError(f"{where}: bias of shape {b.shape} beside weights of shape {W.shape}")
     if b.dtype.newbyteorder("=") != dtype:
         raise ValueError(f"{where}: bias of dtype {b.dtype} beside weights of dtype {W.dtype}")
-    return Affine(np.array(W, dtype, order="C"), np.array(b, dtype))
+    return Affine(aligned_copy(W, dtype), aligned_copy(b, dtype))
 
 
 def text_array(strings: list[str]) -> Any:

@@ -9,14 +9,21 @@ closer to the exact sum than one chain of all inputs is, whose rounding errors g
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, padded_row
+from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels
 from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
 from fastnet.kernels.primitives import copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
-from fastnet.kernels.stream import STREAM_DEPTH, STREAM_VECTORS, stream_rows
+from fastnet.kernels.stream import (
+    MOST_STREAMED,
+    STREAM_DEPTH,
+    first_place,
+    put_in_place,
+    stream_rows,
+    vectors,
+)
 from fastnet.kernels.sweep import sweep
 from fastnet.kernels.table import ACTIVATION, BIAS, CHUNK, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
-from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, VECTOR_BYTES
 
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
@@ -26,6 +33,11 @@ FEW_ROWS, FEW_ROWS_WEIGHTS = 16 * TILE_ROWS, 896 * 1024
 COLLIDING_ROW = 2048
 #: from so many rows on, packing weights costs less than it saves; fewer stream them
 PACK_ROWS = 4 * TILE_ROWS
+#: and from so many on even where they would stay near, if their vectors straddle cache lines: up to an eighth
+#: of the time on an Emerald Rapids
+STRADDLING_ROWS = 6 * TILE_ROWS
+#: so few rows, and such weights of so many bytes a row, are streamed, a chunk deep: up to a third of the time
+STRADDLING_FEW, STRADDLING_BYTES = 4, 8 * VECTOR_BYTES
 #: rows of weights that are read together, whole chunks of them; and one panel of packed weights
 DEEP = 8 * CHUNK
 PANEL_BYTES = DEEP * PANEL_ROW
@@ -34,21 +46,24 @@ _NARROW_BYTES = (NARROW + max(NARROW, VECTOR_BYTES // 4)) * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
-#: fewer still take STREAM_DEPTH rows of weights, all along: up to a fifth less time
-MOST_STREAMED = max(STREAM_VECTORS)
-_WIDTHS = tuple(STREAM_VECTORS.get(rows, 0) for rows in range(MOST_STREAMED + 1))
-
+#: fewer still, MOST_STREAMED, take STREAM_DEPTH rows of weights, all along: up to a fifth less time
 #: columns of weights whose elements lie side by side are turned, not packed, for so many rows (for five to
 #: eight, turned once more, they took longer at most sizes, twice as long at 1024-1024 float32)
 TURNED_ROWS = NARROW
 
 #: how the weights of a layer are read
-IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED = 0, 1, 2, 3, 4
+IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED, STRADDLING = range(6)
 
 
 @kernel
 def is_narrow(zero, fan_in, fan_out, rows):
     return fan_out <= NARROW and fan_in >= NARROW_FAN_IN and rows * size_of(zero) >= VECTOR_BYTES
+
+
+@kernel
+def straddles(layer):
+    """Whether vectors of weights lie across cache lines, as in NumPy's memory, aligned to 16 bytes."""
+    return (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
 
 
 @kernel
@@ -65,30 +80,39 @@ def way(zero, layer, rows):
     fits = fan_in * fan_out * size <= most
     few = rows < PACK_ROWS
     collides = load_int64(layer + W_ROW) % COLLIDING_ROW == 0
+    if rows >= STRADDLING_ROWS and fan_out * size >= PANEL_ROW and straddles(layer):
+        collides = True
     if load_int64(layer + W_COL) != size or (not few and (not fits or collides)):
         return PACKED
-    return STREAMED if few and not fits else IN_PLACE
+    if few and not fits:
+        return STREAMED
+    if rows <= STRADDLING_FEW and fan_out * size >= STRADDLING_BYTES and straddles(layer):
+        return STRADDLING
+    return IN_PLACE
 
 
 @kernel
 def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
     """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
+    size, fan_out = size_of(zero), load_int64(layer + FAN_OUT)
     chosen = way(zero, layer, rows)
-    if chosen == NARROWLY and a_k == size_of(zero):
+    if chosen == NARROWLY and a_k == size:
         _narrow(zero, table, layer, a, a_row, rows, c, c_row)
     elif chosen == TURNED:
         _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
-    elif chosen == STREAMED and rows <= MOST_STREAMED:
-        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial)
-    elif chosen == PACKED or load_int64(layer + W_COL) != size_of(zero):
+    elif chosen == STREAMED and rows <= MOST_STREAMED and fan_out * size >= VECTOR_BYTES:
+        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, STREAM_DEPTH)
+    elif chosen == STRADDLING:
+        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, CHUNK)
+    elif chosen == PACKED or load_int64(layer + W_COL) != size:
         _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
     else:
-        step, group = DEEP, max(load_int64(layer + FAN_OUT), 1)
+        step, group = DEEP, max(fan_out, 1)
         if chosen == STREAMED:
-            step, group = FEW_DEPTH, FEW_BYTES // size_of(zero)
+            step, group = FEW_DEPTH, FEW_BYTES // size
         _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, group)
     if load_int64(layer + ACTIVATION) == SOFTMAX:
-        softmax_of_rows(zero, table, c, c_row, rows, load_int64(layer + FAN_OUT))
+        softmax_of_rows(zero, table, c, c_row, rows, fan_out)
 
 
 @kernel
@@ -206,37 +230,38 @@ def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, gr
 
 
 @kernel
-def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial):
-    """Few rows: STREAM_DEPTH rows of W at a time, all along; what a chunk has so far waits in `partial`."""
+def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step):
+    """Few rows: `step` rows of W at a time, all along; what a chunk has so far waits in `partial`."""
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
-    partial_row = padded_row(zero, fan_out)
-    width = _WIDTHS[rows]
-    wide = fan_out * size // VECTOR_BYTES // width * width
-    for k in range(0, fan_in, STREAM_DEPTH):
-        init, init_row, init_vec = zeros if k else bias, 0, 0 if k else VECTOR_BYTES
+    head, last = first_place(w, w_row), fan_out * size - VECTOR_BYTES
+    vecs = vectors(fan_out * size, head)
+    sums_row = vecs * VECTOR_BYTES
+    sums = partial + rows * sums_row
+    k = 0
+    while k < fan_in:
+        depth = min(step, fan_in - k)
+        init, init_row, init_vec = zeros if k else bias, 0, 0
         if k % CHUNK:
-            init, init_row, init_vec = partial, partial_row, VECTOR_BYTES
-        depth = min(STREAM_DEPTH, fan_in - k)
-        into, into_row, add = partial, partial_row, 0
+            init, init_row, init_vec = partial, sums_row, VECTOR_BYTES
+        into, add = partial, 0
         if k + depth == fan_in or (k + depth) % CHUNK == 0:
-            into, into_row, add = c, c_row, 1 if k >= CHUNK else 0
-        done = 0
-        if depth == STREAM_DEPTH:
-            done = wide
-            stream_rows(
-                zero, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row, init, init_row, init_vec,
-                into, into_row, add, done,
-            )  # fmt: skip
-        at = done * VECTOR_BYTES
-        if at < fan_out * size:
-            sweep(
-                zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row + at, w_row,
-                init + done * init_vec, init_row, init_vec, into + at, into_row, fan_out - at // size,
-                depth, add, IDENTITY, 0, c, 0,
-            )  # fmt: skip
+            into, add = sums, 1 if k >= CHUNK else 0
+        stream_rows(
+            zero, rows, depth, a + k * a_k, a_row, a_k, w + k * w_row, w_row, head, last,
+            init, init_row, init_vec, 0 if k else 1, into, sums_row, add, vecs,
+        )  # fmt: skip
+        k += depth
+    for r in range(rows):
+        put_in_place(zero, sums + r * sums_row, head, last, vecs, c + r * c_row)
     _activate_rows(zero, table, layer, rows, c, c_row)
+
+
+@kernel
+def streamed_bytes(zero, columns, rows):
+    """What `_streamed` needs of `partial`, for so many rows or fewer."""
+    return 2 * min(rows, MOST_STREAMED) * (columns * size_of(zero) // VECTOR_BYTES + 2) * VECTOR_BYTES
 
 
 @kernel

@@ -8,12 +8,12 @@ from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import (
     DEEP,
-    MOST_STREAMED,
     PACKED,
     PANEL_BYTES,
     is_narrow,
     outputs_in_lanes,
     samples_in_lanes,
+    streamed_bytes,
     way,
 )
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
@@ -96,8 +96,8 @@ def scratch_bytes(zero, table, by_samples, block):
     packed = 0
     if may_pack(zero, table, block):
         packed = block * DEEP * size_of(zero) + PANEL_BYTES
-    sums = hidden_buffers(zero, table) * block + min(block, MOST_STREAMED)
-    return CACHE_LINE + packed + sums * padded_row(zero, most)
+    results = hidden_buffers(zero, table) * block * padded_row(zero, most)
+    return CACHE_LINE + packed + results + streamed_bytes(zero, most, block)
 
 
 @kernel
@@ -128,7 +128,7 @@ def compile_run_outputs(element, digest, cache):
         row_bytes = padded_row(zero, most)
         direct = writes_to_out(zero, table)
         partial = scratch + hidden_buffers(zero, table) * block * row_bytes
-        pieces = partial + min(block, MOST_STREAMED) * row_bytes
+        pieces = partial + streamed_bytes(zero, most, block)
         panels = pieces + block * DEEP * size
         while first < stop:
             rows = min(block, stop - first)

@@ -19,6 +19,7 @@ from fastnet.kernels.layer import FAST_WEIGHTS
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
 from fastnet.kernels.softmax import softmax_rows
+from fastnet.kernels.stream import first_place
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
@@ -49,6 +50,8 @@ _BUFFERS = 2 * _BUFFER
 _FEW_ROWS, _FEW_WORK, _ONE_ROW_BYTES = 5, 1600, 128 * 1024
 #: vectors of outputs at a time, widest first: four chains of fused multiply-adds keep the units busy
 _WIDTHS = (4, 2, 1)
+#: rows of weights from which one vector more pays, if the others then begin where cache lines do
+_WIDE = 8 * VECTOR_BYTES
 
 
 @intrinsic
@@ -63,39 +66,44 @@ def row_sums(
     c: Any,
     fan_in: Any,
     fan_out: Any,
+    head: Any,
 ) -> Any:
     """C = bias + A W for one row of A, of any stride; the columns of W are contiguous.
 
-    C has room for whole vectors; of W and bias no more is read than there is.
+    C has room for a whole vector at least; of W and bias no more is read than there is. Vectors of columns
+    lie as in ``stream.py``, from `head` on.
     """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, a, a_k, w, w_row, bias, c, fan_in, fan_out = args
+        _, a, a_k, w, w_row, bias, c, fan_in, fan_out, head = args
+        row_bytes, wide = b.mul(fan_out, I64(size)), I64(VECTOR_BYTES)
+        last = b.sub(row_bytes, wide)
 
-        def panel(width: int, first: Any, mask: Any) -> None:
-            at = b.mul(first, I64(size))
-            here = [b.add(at, I64(v * VECTOR_BYTES)) for v in range(width)]
-            start = [_load(b, b.add(bias, offset), mask, size) for offset in here]
-            total = _canonical_sums(b, start, a, a_k, b.add(w, at), w_row, fan_in, mask, size)
-            for vec, offset in zip(total, here, strict=True):
-                vector.store(b, vec.v, b.add(c, offset))
+        def panel(places: list[Any], mask: Any) -> None:
+            start = [_load(b, b.add(bias, place), mask, size) for place in places]
+            total = _canonical_sums(b, start, a, a_k, w, w_row, places, fan_in, mask, size)
+            for vec, place in zip(total, places, strict=True):
+                vector.store(b, vec.v, b.add(c, place))
 
-        lanes = VECTOR_BYTES // size
-        done: Any = I64(0)
-        for width in _WIDTHS:
-            columns = width * lanes
+        with b.if_else(b.icmp_signed("<", last, I64(0))) as (less, more):
+            with less, b.if_then(b.icmp_signed(">", fan_out, I64(0))):
+                panel([I64(0)], vector.first_lanes(b, fan_out, size))
+            with more:
+                stop = b.sub(row_bytes, head)
+                done: Any = I64(0)
+                for width in _WIDTHS:
 
-            def body(first: Any, _: Any, width: int = width) -> tuple[()]:
-                panel(width, first, None)
-                return ()
+                    def body(first: Any, _: Any, width: int = width) -> tuple[()]:
+                        panel(vector.places(b, first, width, head, last), None)
+                        return ()
 
-            done, _ = repeat(b, b.sub(fan_out, I64(columns - 1)), columns, (), body, done)
-        with b.if_then(b.icmp_signed("<", done, fan_out)):
-            panel(1, done, vector.first_lanes(b, b.sub(fan_out, done), size))
+                    # as long as the last of so many vectors begins before the row ends
+                    room = b.sub(stop, I64((width - 1) * VECTOR_BYTES))
+                    done, _ = repeat(b, room, width * VECTOR_BYTES, (), body, done)
         return context.get_dummy_value()
 
-    return types.void(zero, *[types.int64] * 8), codegen
+    return types.void(zero, *[types.int64] * 9), codegen
 
 
 def _load(b: Any, address: Any, mask: Any, size: int) -> Vec:
@@ -105,13 +113,14 @@ def _load(b: Any, address: Any, mask: Any, size: int) -> Vec:
 
 
 def _canonical_sums(
-    b: Any, start: list[Vec], a: Any, a_k: Any, w: Any, w_row: Any, fan_in: Any, mask: Any, size: int
-) -> list[Vec]:
+    b: Any, start: list[Vec], a: Any, a_k: Any, w: Any, w_row: Any, places: list[Any], fan_in: Any, mask: Any,
+    size: int,
+) -> list[Vec]:  # fmt: skip
     """Chunks of inputs, each a chain: the first from the start, each later one from zero and then added."""
 
     def add_input(k: Any, sums: list[Vec]) -> list[Vec]:
         one, row = vector.load_splat(b, b.add(a, b.mul(k, a_k)), size), b.add(w, b.mul(k, w_row))
-        loaded = [_load(b, b.add(row, I64(v * VECTOR_BYTES)), mask, size) for v in range(len(sums))]
+        loaded = [_load(b, b.add(row, place), mask, size) for place in places]
         return [one.fma(vec, total) for vec, total in zip(loaded, sums, strict=True)]
 
     def chain(start: list[Vec], k: Any) -> list[Vec]:
@@ -156,9 +165,11 @@ def run_small(zero, table, rows):
         for i in range(depth):
             layer = table + CALL_BYTES + i * LAYER_BYTES
             fan_out = load_int64(layer + FAN_OUT)
+            w, w_row = load_int64(layer + W), load_int64(layer + W_ROW)
+            head = first_place(w, w_row) if fan_out * size >= _WIDE else 0
             row_sums(
-                zero, a, a_k, load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS),
-                here, load_int64(layer + FAN_IN), fan_out,
+                zero, a, a_k, w, w_row, load_int64(layer + BIAS), here, load_int64(layer + FAN_IN), fan_out,
+                head,
             )  # fmt: skip
             activation = load_int64(layer + ACTIVATION)
             if activation == SOFTMAX:

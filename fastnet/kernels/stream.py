@@ -1,4 +1,8 @@
-"""Few rows through large weights: these are read once, in order, as memory likes it."""
+"""Few rows through many weights: these are read once, in order, as memory likes it.
+
+Vectors of outputs begin where cache lines of the weights do. The first and the last may overlap their
+neighbours: both come to the same result. So sums are kept by vector, not by column, until they are complete.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
-from fastnet.kernels.primitives import itemsize
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.primitives import copy_vector, itemsize
 from fastnet.kernels.target import TILES, VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
@@ -18,6 +23,26 @@ _INT = types.int64
 #: time: whole cache lines, read before others displace them. Seven and eight were slower so than in tiles.
 STREAM_DEPTH = 8
 STREAM_VECTORS = {rows: max(w for w in TILES[rows] if w <= 4) for rows in range(1, 7)}
+MOST_STREAMED = max(STREAM_VECTORS)
+
+
+@kernel
+def first_place(w, w_row):
+    """Where, in bytes, the first vector would begin: before the first column if that is at no boundary."""
+    return -(w % VECTOR_BYTES) if w_row % VECTOR_BYTES == 0 else 0
+
+
+@kernel
+def vectors(row_bytes, head):
+    """How many vectors cover a row of so many bytes."""
+    return (row_bytes - head + VECTOR_BYTES - 1) // VECTOR_BYTES
+
+
+@kernel
+def put_in_place(zero, sums, head, last, vecs, c):
+    """A row of sums by vector to its columns."""
+    for i in range(vecs):
+        copy_vector(zero, sums + i * VECTOR_BYTES, c + min(max(head + i * VECTOR_BYTES, 0), last))
 
 
 @intrinsic
@@ -25,68 +50,92 @@ def stream_rows(
     typingctx: Any,
     zero: Any,
     rows: Any,
+    depth: Any,
     a: Any,
     a_row: Any,
     a_k: Any,
     b_address: Any,
     b_k: Any,
+    head: Any,
+    last: Any,
     init: Any,
     init_row: Any,
     init_vec: Any,
+    placed: Any,
     c: Any,
     c_row: Any,
     add: Any,
     vecs: Any,
 ) -> Any:
-    """C = init + A B, and with `add` C += that, for few rows of A and STREAM_DEPTH rows of B.
+    """C = init + A B, and with `add` C += that, for few rows of A and `depth` rows of B.
 
-    B is read in as many streams as it has rows, each in order: what memory does best. STREAM_VECTORS vectors
-    of columns go together, as often as `vecs` has room for them.
+    STREAM_DEPTH of them are read in as many streams, each in order: what memory does best. Vector i of B's
+    columns begins `head` + i VECTOR_BYTES bytes into a row, but at 0 at least and at `last` at most; so does
+    that of init, if that is `placed`. Those of C lie side by side.
     """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, rows, *operands = args
+        _, rows, depth, *operands = args
         done = b.append_basic_block("streamed")
         choice = b.switch(rows, done)
         for height, width in STREAM_VECTORS.items():
             block = b.append_basic_block("stream_rows")
             choice.add_case(I64(height), block)
             b.position_at_end(block)
-            _emit_stream(b, size, height, width, operands)
+            with b.if_else(b.icmp_signed("==", depth, I64(STREAM_DEPTH))) as (deep, other):
+                with deep:
+                    _emit_stream(b, size, height, width, STREAM_DEPTH, operands)
+                with other:
+                    _emit_stream(b, size, height, width, depth, operands)
             b.branch(done)
         b.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(zero, *[_INT] * 13), codegen
+    return types.void(zero, *[_INT] * 17), codegen
 
 
-def _emit_stream(b: Any, size: int, height: int, width: int, operands: Any) -> None:
-    a, a_row, a_k, b_address, b_k, init, init_row, init_vec, c, c_row, add, vecs = operands
-    a_rows = [b.add(a, b.mul(a_row, I64(r))) for r in range(height)]
-    streams = [b.add(b_address, b.mul(b_k, I64(k))) for k in range(STREAM_DEPTH)]
-    ks = [b.mul(a_k, I64(k)) for k in range(STREAM_DEPTH)]
+def _emit_stream(b: Any, size: int, height: int, widest: int, depth: Any, operands: Any) -> None:
+    a, a_row, a_k, b_address, b_k, head, last, *starts, c, c_row, add, vecs = operands
+    init, init_row, init_vec, placed = starts
+    a_rows, inits, intos = (
+        [b.add(address, b.mul(row, I64(r))) for r in range(height)]
+        for address, row in ((a, a_row), (init, init_row), (c, c_row))
+    )
+    by_place, adds = (b.icmp_signed("!=", flag, I64(0)) for flag in (placed, add))
 
-    def group(first: Any, _: Any) -> tuple[()]:
+    def group(first: Any, width: int) -> None:
         at = b.mul(first, I64(VECTOR_BYTES))
+        places = vector.places(b, at, width, head, last)
         begin = [b.mul(b.add(first, I64(v)), init_vec) for v in range(width)]
-        inits = [b.add(init, b.mul(init_row, I64(r))) for r in range(height)]
-        acc = [[vector.load_vector(b, b.add(i, at_v), size) for at_v in begin] for i in inits]
-        for k, stream in enumerate(streams):
-            here = b.add(stream, at)
-            loaded = [vector.load_vector(b, b.add(here, I64(v * VECTOR_BYTES)), size) for v in range(width)]
-            for r in range(height):
-                one = vector.load_splat(b, b.add(a_rows[r], ks[k]), size)
-                acc[r] = [one.fma(vec, total) for vec, total in zip(loaded, acc[r], strict=True)]
-        into = [b.add(b.add(c, at), b.mul(c_row, I64(r))) for r in range(height)]
-        with b.if_else(b.icmp_signed("!=", add, I64(0))) as (more, plain):
-            for adds, branch in ((True, more), (False, plain)):
-                with branch:
-                    for r in range(height):
-                        for v, vec in enumerate(acc[r]):
-                            address = b.add(into[r], I64(v * VECTOR_BYTES))
-                            total = vector.load_vector(b, address, size) + vec if adds else vec
-                            vector.store(b, total.v, address)
-        return ()
+        begin = [b.select(by_place, place, i) for place, i in zip(places, begin, strict=True)]
 
-    vector.repeat(b, b.sub(vecs, I64(width - 1)), width, (), group)
+        def step(k: Any, sums: list[vector.Vec]) -> list[vector.Vec]:
+            row, along = b.add(b_address, b.mul(b_k, k)), b.mul(a_k, k)
+            loaded = [vector.load_vector(b, b.add(row, place), size) for place in places]
+            ones = [vector.load_splat(b, b.add(a_row, along), size) for a_row in a_rows]
+            factors = [(one, vec) for one in ones for vec in loaded]
+            return [one.fma(vec, total) for (one, vec), total in zip(factors, sums, strict=True)]
+
+        sums = [vector.load_vector(b, b.add(start, at), size) for start in inits for at in begin]
+        if isinstance(depth, int):
+            for k in range(depth):
+                sums = step(I64(k), sums)
+        else:
+            sums = vector.repeat(b, depth, 1, sums, step)[1]
+        into = [b.add(b.add(row, at), I64(v * VECTOR_BYTES)) for row in intos for v in range(width)]
+        with b.if_else(adds) as (more, plain):
+            for adding, branch in ((True, more), (False, plain)):
+                with branch:
+                    for address, vec in zip(into, sums, strict=True):
+                        total = vector.load_vector(b, address, size) + vec if adding else vec
+                        vector.store(b, total.v, address)
+
+    done: Any = I64(0)
+    for width in dict.fromkeys((widest, 1)):
+
+        def body(first: Any, _: Any, width: int = width) -> tuple[()]:
+            group(first, width)
+            return ()
+
+        done, _ = vector.repeat(b, b.sub(vecs, I64(width - 1)), width, (), body, done)

@@ -135,6 +135,16 @@ def function(b: ir.IRBuilder, name: str, arguments: int, emit: Callable[..., Non
     return found
 
 
+def places(b: ir.IRBuilder, first: ir.Value, count: int, head: ir.Value, last: ir.Value) -> list[ir.Value]:
+    """Where vectors side by side begin, `first` bytes behind `head` and on; within 0 and `last`."""
+    found = []
+    for v in range(count):
+        place = b.add(head, b.add(first, I64(v * VECTOR_BYTES)))
+        place = b.select(b.icmp_signed("<", place, I64(0)), I64(0), place)
+        found.append(b.select(b.icmp_signed(">", place, last), last, place))
+    return found
+
+
 def repeat(
     b: ir.IRBuilder,
     stop: ir.Value,
