@@ -50,6 +50,16 @@ def weighted(obj: Any) -> list[Any]:
     return [layer for layer in getattr(obj, "layers", [obj]) if len(layer.params) == 2]
 
 
+def holds(obj: Any, array: np.ndarray, *outer: Any) -> bool:
+    """Whether a layer of a network, which may contain itself, has this very array."""
+    if any(obj is other for other in outer):
+        return False
+    inner = getattr(obj, "layers", ())
+    return any(array is p for p in getattr(obj, "params", ()) if not inner) or any(
+        holds(layer, array, obj, *outer) for layer in inner
+    )
+
+
 # -- what may come of a call
 
 
@@ -566,9 +576,10 @@ class Changes(RuleBasedStateMachine):
         self.examples.trying(name)
         out = np.full(want.shape, 7, want.dtype)
         if kind.startswith("over"):
-            array = {"over x": self.c.x, "over W": self.c.weights[0][0]}.get(kind, self.c.weights[-1][1])
-            out = array
-            kept = array.copy()
+            out = {"over x": self.c.x, "over W": self.c.weights[0][0]}.get(kind, self.c.weights[-1][1])
+            if kind != "over x" and not holds(self.c.fast, out):
+                return  # an array of a layer that has been taken out is the caller's
+            kept = out.copy()
         else:
             out, _ = OUTS[kind](self.c, out)
             kept = None
@@ -585,7 +596,8 @@ class Changes(RuleBasedStateMachine):
         with no_hang(FOREVER):
             for make in (fastnet.njit_predict, lambda net: fastnet.cfunc_predict(net, "row")):
                 _, error = outcome(make, self.c.fast)
-                assert error is None or type(error) in REFUSALS, f"{name}: {error!r}"
+                # of no inputs and more outputs than there is memory for, W is empty and the answer is not
+                assert error is None or type(error) in (*REFUSALS, MemoryError), f"{name}: {error!r}"
                 assert error is None or str(error), f"{name}: no word of what is wrong"
 
     @rule(batch=st.sampled_from([0, 1, 7, 10**6, 1 << 60]))
@@ -594,7 +606,7 @@ class Changes(RuleBasedStateMachine):
         self.examples.trying(name)
         with no_hang(FOREVER):
             _, error = outcome(fastnet.explain, self.c.fast, batch, self.dtype)
-        assert error is None or type(error) in REFUSALS, f"{name}: {error!r}"
+        assert error is None or type(error) in (*REFUSALS, MemoryError), f"{name}: {error!r}"
 
 
 def main(notes: str, *groups: str) -> None:
