@@ -1,0 +1,350 @@
+"""Training on memory between forbidden pages: ``python -m tests.guarded_training NOTEBOOK GROUP:EVERY...``.
+
+Inputs, targets, parameters, gradients and all that training makes out of them end where a page begins that
+nobody may touch, or begin where one ends. A touch outside is SIGSEGV. Results have to be, bit for bit, those
+of ordinary memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+import fastnet
+from fastnet import backprop, fused
+from fastnet.epochs import Epochs, trained_layers
+from fastnet.kernels import batch as parts
+from fastnet.kernels.gradients import set_zeros
+from fastnet.kernels.primitives import load_int64
+from fastnet.kernels.table import FAN_IN, FAN_OUT
+from fastnet.kernels.table import W as WEIGHTS
+from fastnet.training import _rows
+from tests.cases import BATCHES, FAN_INS, FAN_OUTS, KERNEL_DTYPES, NET_SIZES
+from tests.fenced_numpy import FencedNumpy
+from tests.guarded import MOST, OTHERS, PLAIN, Yard, drawn
+from tests.isolation import Notebook
+
+Arrays = dict[str, np.ndarray]
+
+LAYERS: dict[str, tuple[type, tuple[type, ...]]] = {
+    "identity": (fastnet.Affine, ()),
+    "sigmoid": (fastnet.Affine, (fastnet.Sigmoid,)),
+    "tanh": (fastnet.Affine, (fastnet.Tanh,)),
+    "affine sigmoid": (fastnet.AffineSigmoid, ()),
+    "relu": (fastnet.Affine, (fastnet.ReLU,)),
+    "softmax": (fastnet.Affine, (fastnet.Softmax,)),
+    "relu, tanh": (fastnet.Affine, (fastnet.ReLU, fastnet.Tanh)),
+}
+#: the loss, and the dtype of its targets: of classes, of 0 and 1, or (None) of x's
+LOSSES = [
+    (fastnet.SoftmaxWithLoss, "classes", "int64"), (fastnet.SoftmaxWithLoss, "one-hot", None),
+    (fastnet.MeanSquaredError, "numbers", None), (fastnet.SoftmaxWithLoss, "classes", "uint8"),
+    (fastnet.SigmoidWithLoss, "one-hot", "int8"), (fastnet.SoftmaxWithLoss, "classes", "int32"),
+    (fastnet.SoftmaxWithLoss, "one-hot", "int64"), (fastnet.SigmoidWithLoss, "one-hot", None),
+    (fastnet.SoftmaxWithLoss, "classes", "uint64"), (fastnet.MeanSquaredError, "numbers", "float32"),
+    (fastnet.SoftmaxWithLoss, "classes", "int16"),
+]  # fmt: skip
+OPTIMIZERS = [fastnet.SGD, fastnet.Momentum, fastnet.Adam]
+
+
+class Shape(NamedTuple):
+    """A network, and how many rows go through it."""
+
+    sizes: tuple[int, ...]
+    names: tuple[str, ...]  # of LAYERS
+    rows: int
+
+
+class Case(NamedTuple):
+    """A shape, its dtype, and a number that chooses loss and optimiser in turn."""
+
+    shape: Shape
+    dtype: str
+    number: int
+
+    @property
+    def loss(self) -> tuple[Any, str, str | None]:
+        """After a sigmoid or a softmax `fit` takes but one."""
+        ends = self.shape.names[-1] in ("sigmoid", "affine sigmoid", "softmax")
+        return LOSSES[2] if ends else LOSSES[self.number % len(LOSSES)]
+
+    @property
+    def has_loss(self) -> bool:
+        return bool(self.shape.rows and self.shape.sizes[-1])
+
+    def optimizer(self) -> Any:
+        return OPTIMIZERS[self.number % len(OPTIMIZERS)](0.01)
+
+    def arrays(self) -> Arrays:
+        """On ordinary memory."""
+        sizes, _, rows = self.shape
+        found = {"x": drawn(self.dtype, (rows, sizes[0]), rows)}
+        for i, (n, m) in enumerate(pairwise(sizes)):
+            found[f"W{i}"] = drawn(self.dtype, (n, m), i + 1) / np.sqrt(n or 1).astype(self.dtype)
+            found[f"b{i}"] = drawn(self.dtype, (m,), i + 50)
+        found["dout"] = drawn(self.dtype, (rows, sizes[-1]), rows + 90)
+        _, form, dtype = self.loss
+        t = found["dout"]
+        if form != "numbers":
+            classes = np.arange(rows) * 7 % max(sizes[-1], 1)
+            t = classes if form == "classes" else np.arange(sizes[-1]) == classes[:, np.newaxis]
+        found["t"] = t.astype(dtype or self.dtype)
+        return found
+
+    def network(self, a: Arrays) -> Any:
+        """Its layers hold the arrays: parameters, and gradients if there are any."""
+        layers: list[Any] = []
+        for i, name in enumerate(self.shape.names):
+            first, behind = LAYERS[name]
+            layers += [first(a[f"W{i}"], a[f"b{i}"]), *(make() for make in behind)]
+            if f"dW{i}" in a:
+                layers[-1 - len(behind)].grads = [a[f"dW{i}"], a[f"db{i}"]]
+        book = self.shape.names == ("sigmoid", "identity")
+        net = fastnet.TwoLayerNet(1, 1, 1) if book else fastnet.Sequential([])
+        fastnet.Sequential.__init__(net, layers)
+        net.loss_layer = self.loss[0]()
+        return net
+
+    def ways_to_fit(self) -> dict[str, Any]:
+        """Batches that divide the rows and others, in the order of the rows and others."""
+        rows, some = self.shape.rows, self.number
+        batch = (1, 2, 7, rows, rows + 3)[some % 5]
+        return {"batch_size": max(batch, rows // 20), "shuffle": some % 2 == 0}
+
+
+# -- what is tried: each way gives its results
+
+
+def copies(arrays: list[Any]) -> list[np.ndarray]:
+    return [np.array(a) for a in arrays]
+
+
+def state(optimizer: Any) -> list[Any]:
+    return [*(getattr(optimizer, "m", None) or ()), *(getattr(optimizer, "v", None) or ())]
+
+
+def by_network(case: Case, a: Arrays, yard: Any) -> list[Any]:
+    """Scores and loss, back from both, and what optimisers make of the gradients."""
+    net, optimizer = case.network(a), case.optimizer()
+    results = [net.forward(a["x"]), net.backward(a["dout"]), *copies(net.grads)]
+    if case.has_loss:
+        results += [net.forward(a["x"], a["t"]), net.backward(), net.backward(0.5), *copies(net.grads)]
+    for _ in range(2):
+        optimizer.update(net.params, net.grads)
+    return [*results, *copies(net.params), *state(optimizer)]
+
+
+def by_layers(case: Case, a: Arrays, yard: Any) -> list[Any]:
+    """Layer by layer; activations and losses alone, too."""
+    layers, y, d, results = case.network(a).layers, a["x"], a["dout"], []
+    for layer in layers:
+        y = layer.forward(y)
+        results.append(y)
+    for layer in reversed(layers):
+        d = layer.backward(d)
+        results += [d, *copies(layer.grads)]
+        if not layer.params:
+            results += [layer.forward(a["dout"]), layer.backward(a["dout"])]
+    if case.has_loss:
+        loss = case.loss[0]()
+        results += [loss.forward(a["dout"], a["t"]), loss.backward(), loss.backward(0.5)]
+    return results
+
+
+def by_fit(case: Case, a: Arrays, yard: Any) -> list[Any]:
+    """Whole epochs; the rows are the validation's, too."""
+    if not case.has_loss or 0 in case.shape.sizes:
+        return []
+    net, optimizer = case.network(a), case.optimizer()
+    held_out = (a["x"], a["t"])
+    history = fastnet.fit(
+        net, *held_out, 2, optimizer=optimizer, seed=0, validation=held_out, **case.ways_to_fit()
+    )
+    numbers = [history.loss, history.validation_loss, history.validation_accuracy]
+    return [*copies([*numbers, *net.params]), *state(optimizer)]
+
+
+@numba.njit
+def needed_buffers(zero, table):
+    return parts.lay_out(zero, table, 0)[1], parts.part_scratch(zero, table)
+
+
+@numba.njit
+def run_steps(zero, table, begin, end, width, zeros, scratch):
+    """`run_batches` of ``epoch.py`` in pieces, as threads take them, on buffers that are there."""
+    set_zeros(zero, table, width, zeros)
+    for number in range(begin, end):
+        rows = parts.batch_rows(table, number)
+        piece = rows // 2 + 1
+        for first in range(0, rows, piece):
+            parts.forward_rows(zero, table, number, first, min(first + piece, rows), scratch)
+        if not parts.batch_loss(zero, table, number, scratch):
+            return number
+        for i in range(load_int64(table + parts.E_DEPTH) - 1, -1, -1):
+            fan_in = load_int64(table + parts.E_LAYERS + i * parts.E_LAYER_BYTES + FAN_IN)
+            share = fan_in // 2 + 1
+            for first in range(0, fan_in, share):
+                parts.weight_rows(zero, table, number, i, first, min(first + share, fan_in), scratch)
+            if i > 0:
+                for first in range(0, rows, piece):
+                    parts.input_rows(zero, table, i, first, min(first + piece, rows), scratch)
+        parts.update_batch(zero, table, number)
+    return end
+
+
+class FencedSteps:
+    """In place of `run_epoch`: every buffer, and the scratch memory, is between fences of its own."""
+
+    def __init__(self, yard: Yard, at_end: bool, zero: Any) -> None:
+        self.yard, self.at_end, self.zero = yard, at_end, zero
+
+    def __call__(self, table: np.ndarray, begin: int, end: int) -> int:
+        def field(at: int) -> int:
+            return int(table[at // 8])
+
+        def place(at: int, count: int) -> int:
+            fence = self.yard.fence(f"buffer {at}", count)
+            table[at // 8] = fence.end - count if self.at_end else fence.first
+            return field(at)
+
+        width, needed = needed_buffers(self.zero, table.ctypes.data)
+        size, classes = self.zero.itemsize, field(parts.E_LOSS) == backprop.SOFTMAX_CLASSES
+        layers = [parts.E_LAYERS + i * parts.E_LAYER_BYTES for i in range(field(parts.E_DEPTH))]
+        rows = field(parts.E_BATCH) * size  # a column of them
+        last = field(layers[-1] + FAN_OUT)
+        place(parts.E_RESULT, size)
+        place(parts.E_XB, rows * field(layers[0] + FAN_IN))
+        place(parts.E_TB, field(parts.E_BATCH) * 8 if classes else rows * last)
+        place(parts.E_Y, rows * last)
+        zeros = place(parts.E_ZEROS, width * size)
+        for layer in layers:
+            fan_in, fan_out = field(layer + FAN_IN), field(layer + FAN_OUT)
+            place(layer + parts.L_OUT, rows * fan_out)
+            place(layer + parts.L_DW, fan_in * fan_out * size)
+            place(layer + parts.L_DB, fan_out * size)
+            if field(layer + WEIGHTS):
+                place(layer + parts.L_D, rows * fan_out)
+            else:  # an activation alone takes the gradient along in place
+                table[(layer + parts.L_D) // 8] = field(layer - parts.E_LAYER_BYTES + parts.L_D)
+        scratch = self.yard.fence("scratch", needed).block(needed, self.at_end)
+        return run_steps(self.zero, table.ctypes.data, begin, end, width, zeros, scratch)
+
+
+def by_steps(case: Case, a: Arrays, yard: tuple[Yard, bool] | None) -> list[Any]:
+    """The parts of steps, with fences around what lies side by side in one piece of memory otherwise."""
+    if not case.has_loss or 0 in case.shape.sizes:
+        return []
+    net, optimizer, loss = case.network(a), case.optimizer(), case.loss[0]()
+    layers, dtype = trained_layers(net)
+    ways = case.ways_to_fit()
+    run = Epochs(layers, *_rows(a["x"], a["t"], layers, dtype, loss), ways["batch_size"], optimizer, loss)
+    if yard is not None:
+        run._run = FencedSteps(*yard, dtype.type(0))
+    order = np.random.default_rng(0).permutation(case.shape.rows) if ways["shuffle"] else None
+    return [run.epoch(order, lambda done: None), *copies(net.params), *state(optimizer)]
+
+
+WAYS: tuple[Callable[[Case, Arrays, Any], list[Any]], ...] = (by_network, by_layers, by_fit, by_steps)
+
+
+class Trials:
+    """Cases on fenced memory."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook, self.yard, self.numpy = notebook, Yard(), FencedNumpy()
+        for dtype in map(np.dtype, KERNEL_DTYPES):  # tables and kernels stay: on ordinary memory
+            fused.kernels(dtype).prepare()
+            backprop.points(dtype)
+            assert backprop.entries(dtype).run_epoch
+
+    def placed(self, a: Arrays, layouts: tuple[str, str, str], at_end: bool) -> Arrays:
+        """Arrays in layouts of x and t, of weights, and of gradients, next to a forbidden page."""
+        by_role = dict(zip("xWd", layouts, strict=True))
+        if layouts != PLAIN:  # else they are what NumPy makes
+            a = {**a, **{f"d{name}": p for name, p in a.items() if name[0] in "Wb"}}
+        found = {}
+        for name, value in a.items():
+            layout = by_role.get(name[0], "C" if name == "t" and "one row" in layouts else layouts[0])
+            rows = value if value.ndim == 2 else value[:, np.newaxis] if name == "t" else value
+            array = self.yard.put(name, rows, layout, at_end)
+            found[name] = array.reshape(value.shape) if rows is value else array[:, 0]
+        return found
+
+    def run(self, case: Case, layouts: list[tuple[str, str, str]]) -> None:
+        """All ways, in all layouts, on both sides of the fences."""
+        for these, way in product(layouts, WAYS):
+            a = case.arrays()
+            if these[0] == "one row":
+                a["x"][...] = a["x"][:1]
+            want = way(case, {name: value.copy() for name, value in a.items()}, None)
+            for at_end in (True, False):
+                self.numpy.at_end = at_end
+                name = f"{case} {case.loss[0].__name__} {'/'.join(these)} {'end' if at_end else 'begin'}"
+                self.notebook.trying(f"{name} {way.__name__}")
+                given = self.numpy.given
+                with self.numpy:
+                    got = way(case, self.placed(a, these, at_end), (self.yard, at_end))
+                assert not got or self.numpy.given > given, "NumPy takes memory elsewhere"
+                same = [
+                    np.asarray(g).tobytes() == np.asarray(w).tobytes() for g, w in zip(got, want, strict=True)
+                ]
+                assert all(same), f"{name} {way.__name__}: result {same.index(False)} has other bits"
+
+
+# -- shapes
+
+
+def full_product(every: int) -> Iterator[Shape]:
+    """All of 0..40 in each dimension, or each so many-th of them."""
+    sizes = range(MOST + 1)
+    for i, (fan_in, fan_out, rows) in enumerate(product(sizes, sizes, sizes)):
+        if i % every == 0:
+            yield Shape((fan_in, fan_out), chosen(i, 1), rows)
+
+
+def edges(every: int) -> Iterator[Shape]:
+    """Around vectors, panels, chunks, tiles and blocks."""
+    for i, (fan_in, fan_out, rows) in enumerate(product(FAN_INS, FAN_OUTS, [*BATCHES, 479, 517])):
+        if i % every == 0:
+            yield Shape((fan_in, fan_out), chosen(i, 1), rows)
+
+
+def networks(every: int) -> Iterator[Shape]:
+    """Two layers and more."""
+    deep = [(n, h, m) for n, h, m in product((1, 2, 3, 13, 40), (1, 3, 8, 17, 40), (1, 2, 9, 40))]
+    deep += [(3, 5, 9, 2), (40, 8, 8, 40, 1), (70, 3, 65, 4), (130, 1, 130), (5, 4, 3, 2, 3, 4, 5)]
+    for i, (sizes, rows) in enumerate(product([*NET_SIZES, *deep], [*BATCHES, 517])):
+        if i % every == 0:
+            yield Shape(sizes, chosen(i // every, len(sizes) - 1), rows)
+
+
+def chosen(i: int, depth: int) -> tuple[str, ...]:
+    names = list(LAYERS)
+    return tuple(names[(i + 3 * k) % len(names)] for k in range(depth))
+
+
+GROUPS = {"product": full_product, "edges": edges, "networks": networks}
+
+
+def main(notes: str, *groups: str) -> None:
+    """Each group is its name, a colon, and that each so many-th shape of it is tried."""
+    fastnet.set_num_threads(1)
+    t = Trials(Notebook(notes))
+    for group in groups:
+        name, _, every = group.partition(":")
+        for dtype in KERNEL_DTYPES:
+            for i, shape in enumerate(GROUPS[name](int(every or 1))):
+                t.run(Case(shape, dtype, i), [PLAIN, OTHERS[i % len(OTHERS)]])
+    gc.collect()
+    assert not t.numpy.held, "arrays that nobody has are still there"
+    t.notebook.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
