@@ -7,26 +7,23 @@ of ordinary memory.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 import fastnet
 from fastnet import backprop, fused
 from fastnet.epochs import Epochs, trained_layers
 from fastnet.kernels import batch as parts
-from fastnet.kernels.gradients import set_zeros
-from fastnet.kernels.primitives import load_int64
-from fastnet.kernels.table import FAN_IN, FAN_OUT
-from fastnet.kernels.table import W as WEIGHTS
+from fastnet.shared_steps import SharedSteps
 from fastnet.training import _rows
 from tests.cases import BATCHES, FAN_INS, FAN_OUTS, KERNEL_DTYPES, NET_SIZES
-from tests.fenced_numpy import FencedNumpy
+from tests.fenced_memory import FencedMemory
 from tests.guarded import MOST, OTHERS, PLAIN, Yard, drawn
 from tests.isolation import Notebook
 
@@ -115,7 +112,7 @@ class Case(NamedTuple):
         """Batches that divide the rows and others, in the order of the rows and others."""
         rows, some = self.shape.rows, self.number
         batch = (1, 2, 7, rows, rows + 3)[some % 5]
-        return {"batch_size": max(batch, rows // 20), "shuffle": some % 2 == 0}
+        return {"batch_size": max(batch, rows // 20), "shuffle": some // len(OTHERS) % 2 == 0}
 
 
 # -- what is tried: each way gives its results
@@ -170,70 +167,41 @@ def by_fit(case: Case, a: Arrays, yard: Any) -> list[Any]:
     return [*copies([*numbers, *net.params]), *state(optimizer)]
 
 
-@numba.njit
-def needed_buffers(zero, table):
-    return parts.lay_out(zero, table, 0)[1], parts.part_scratch(zero, table)
+class FencedSteps(SharedSteps):
+    """Steps whose buffers are between fences each, not side by side in one piece of memory."""
 
-
-@numba.njit
-def run_steps(zero, table, begin, end, width, zeros, scratch):
-    """`run_batches` of ``epoch.py`` in pieces, as threads take them, on buffers that are there."""
-    set_zeros(zero, table, width, zeros)
-    for number in range(begin, end):
-        rows = parts.batch_rows(table, number)
-        piece = rows // 2 + 1
-        for first in range(0, rows, piece):
-            parts.forward_rows(zero, table, number, first, min(first + piece, rows), scratch)
-        if not parts.batch_loss(zero, table, number, scratch):
-            return number
-        for i in range(load_int64(table + parts.E_DEPTH) - 1, -1, -1):
-            fan_in = load_int64(table + parts.E_LAYERS + i * parts.E_LAYER_BYTES + FAN_IN)
-            share = fan_in // 2 + 1
-            for first in range(0, fan_in, share):
-                parts.weight_rows(zero, table, number, i, first, min(first + share, fan_in), scratch)
-            if i > 0:
-                for first in range(0, rows, piece):
-                    parts.input_rows(zero, table, i, first, min(first + piece, rows), scratch)
-        parts.update_batch(zero, table, number)
-    return end
-
-
-class FencedSteps:
-    """In place of `run_epoch`: every buffer, and the scratch memory, is between fences of its own."""
-
-    def __init__(self, yard: Yard, at_end: bool, zero: Any) -> None:
-        self.yard, self.at_end, self.zero = yard, at_end, zero
-
-    def __call__(self, table: np.ndarray, begin: int, end: int) -> int:
-        def field(at: int) -> int:
-            return int(table[at // 8])
-
-        def place(at: int, count: int) -> int:
-            fence = self.yard.fence(f"buffer {at}", count)
-            table[at // 8] = fence.end - count if self.at_end else fence.first
-            return field(at)
-
-        width, needed = needed_buffers(self.zero, table.ctypes.data)
-        size, classes = self.zero.itemsize, field(parts.E_LOSS) == backprop.SOFTMAX_CLASSES
-        layers = [parts.E_LAYERS + i * parts.E_LAYER_BYTES for i in range(field(parts.E_DEPTH))]
-        rows = field(parts.E_BATCH) * size  # a column of them
-        last = field(layers[-1] + FAN_OUT)
-        place(parts.E_RESULT, size)
-        place(parts.E_XB, rows * field(layers[0] + FAN_IN))
-        place(parts.E_TB, field(parts.E_BATCH) * 8 if classes else rows * last)
-        place(parts.E_Y, rows * last)
-        zeros = place(parts.E_ZEROS, width * size)
-        for layer in layers:
-            fan_in, fan_out = field(layer + FAN_IN), field(layer + FAN_OUT)
-            place(layer + parts.L_OUT, rows * fan_out)
-            place(layer + parts.L_DW, fan_in * fan_out * size)
-            place(layer + parts.L_DB, fan_out * size)
-            if field(layer + WEIGHTS):
-                place(layer + parts.L_D, rows * fan_out)
+    def __init__(self, yard: Yard, at_end: bool, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._yard, self._at_end = yard, at_end
+        table, size, batch = self._table, self._size, self._batch
+        last = self._layers[-1].fan_out
+        classes = table[parts.E_LOSS // 8] == backprop.SOFTMAX_CLASSES
+        self._place(parts.E_RESULT, size)
+        self._place(parts.E_XB, batch * self._layers[0].fan_in * size)
+        self._place(parts.E_TB, batch * (8 if classes else last * size))
+        self._place(parts.E_Y, batch * last * size)
+        for i, layer in enumerate(self._layers):
+            at = parts.E_LAYERS + i * parts.E_LAYER_BYTES
+            self._place(at + parts.L_OUT, batch * layer.fan_out * size)
+            if layer.params:
+                self._place(at + parts.L_DW, layer.fan_in * layer.fan_out * size)
+                self._place(at + parts.L_DB, layer.fan_out * size)
+                self._place(at + parts.L_D, batch * layer.fan_out * size)
             else:  # an activation alone takes the gradient along in place
-                table[(layer + parts.L_D) // 8] = field(layer - parts.E_LAYER_BYTES + parts.L_D)
-        scratch = self.yard.fence("scratch", needed).block(needed, self.at_end)
-        return run_steps(self.zero, table.ctypes.data, begin, end, width, zeros, scratch)
+                table[(at + parts.L_D) // 8] = table[(at - parts.E_LAYER_BYTES + parts.L_D) // 8]
+        width = max(self._layers[0].fan_in, *(layer.fan_out for layer in self._layers), 0)
+        ctypes.memset(self._place(parts.E_ZEROS, width * size), 0, width * size)
+
+    def _place(self, field: int, count: int) -> int:
+        fence = self._yard.fence(f"buffer {field}", count)
+        self._table[field // 8] = address = fence.end - count if self._at_end else fence.first
+        return address
+
+    def _share(self, part: int, number: int, i: int, rows: int, work: int) -> None:
+        """In two pieces, or three."""
+        piece = max(rows // 2, 1)
+        for first in range(0, rows, piece):
+            self._one(part, number, i, first, min(first + piece, rows))
 
 
 def by_steps(case: Case, a: Arrays, yard: tuple[Yard, bool] | None) -> list[Any]:
@@ -245,7 +213,8 @@ def by_steps(case: Case, a: Arrays, yard: tuple[Yard, bool] | None) -> list[Any]
     ways = case.ways_to_fit()
     run = Epochs(layers, *_rows(a["x"], a["t"], layers, dtype, loss), ways["batch_size"], optimizer, loss)
     if yard is not None:
-        run._run = FencedSteps(*yard, dtype.type(0))
+        entries = backprop.entries(dtype)
+        run._shared = FencedSteps(*yard, entries, run._table, layers, run._batch, a["x"])
     order = np.random.default_rng(0).permutation(case.shape.rows) if ways["shuffle"] else None
     return [run.epoch(order, lambda done: None), *copies(net.params), *state(optimizer)]
 
@@ -257,11 +226,15 @@ class Trials:
     """Cases on fenced memory."""
 
     def __init__(self, notebook: Notebook) -> None:
-        self.notebook, self.yard, self.numpy = notebook, Yard(), FencedNumpy()
+        self.notebook, self.yard, self.memory = notebook, Yard(), FencedMemory()
+        self.memory.serve_kernels()
         for dtype in map(np.dtype, KERNEL_DTYPES):  # tables and kernels stay: on ordinary memory
             fused.kernels(dtype).prepare()
             backprop.points(dtype)
-            assert backprop.entries(dtype).run_epoch
+            entries = backprop.entries(dtype)
+            assert all((entries.run_epoch, entries.run_part))
+        gc.collect()
+        gc.freeze()  # what has been compiled stays, too
 
     def placed(self, a: Arrays, layouts: tuple[str, str, str], at_end: bool) -> Arrays:
         """Arrays in layouts of x and t, of weights, and of gradients, next to a forbidden page."""
@@ -284,13 +257,13 @@ class Trials:
                 a["x"][...] = a["x"][:1]
             want = way(case, {name: value.copy() for name, value in a.items()}, None)
             for at_end in (True, False):
-                self.numpy.at_end = at_end
+                self.memory.at_end = at_end
                 name = f"{case} {case.loss[0].__name__} {'/'.join(these)} {'end' if at_end else 'begin'}"
                 self.notebook.trying(f"{name} {way.__name__}")
-                given = self.numpy.given
-                with self.numpy:
+                given = self.memory.given
+                with self.memory.arrays():
                     got = way(case, self.placed(a, these, at_end), (self.yard, at_end))
-                assert not got or self.numpy.given > given, "NumPy takes memory elsewhere"
+                assert not got or self.memory.given > given, "NumPy takes memory elsewhere"
                 same = [
                     np.asarray(g).tobytes() == np.asarray(w).tobytes() for g, w in zip(got, want, strict=True)
                 ]
@@ -329,7 +302,15 @@ def chosen(i: int, depth: int) -> tuple[str, ...]:
     return tuple(names[(i + 3 * k) % len(names)] for k in range(depth))
 
 
-GROUPS = {"product": full_product, "edges": edges, "networks": networks}
+def large(every: int) -> Iterator[Shape]:
+    """Sums of several pieces, rows of several blocks, scratch memory that is not on the stack."""
+    some = [(1030, 60), (60, 1030), (513, 515), (2049, 17), (257, 300, 260)]
+    for i, (rows, sizes) in enumerate(product([1, 2, 15, 97, 241, 515, 517, 1030, 1100], some)):
+        if i % every == 0:
+            yield Shape(sizes, chosen(i, len(sizes) - 1), rows)
+
+
+GROUPS = {"product": full_product, "edges": edges, "networks": networks, "large": large}
 
 
 def main(notes: str, *groups: str) -> None:
@@ -342,7 +323,7 @@ def main(notes: str, *groups: str) -> None:
             for i, shape in enumerate(GROUPS[name](int(every or 1))):
                 t.run(Case(shape, dtype, i), [PLAIN, OTHERS[i % len(OTHERS)]])
     gc.collect()
-    assert not t.numpy.held, "arrays that nobody has are still there"
+    assert not t.memory.held, "arrays that nobody has are still there"
     t.notebook.close()
 
 
