@@ -7,11 +7,10 @@ of ordinary memory.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +18,11 @@ import numpy as np
 import fastnet
 from fastnet import backprop, fused
 from fastnet.epochs import Epochs, trained_layers
-from fastnet.kernels import batch as parts
-from fastnet.shared_steps import SharedSteps
 from fastnet.training import _rows
-from tests.cases import BATCHES, FAN_INS, FAN_OUTS, KERNEL_DTYPES, NET_SIZES
+from tests.cases import KERNEL_DTYPES
 from tests.fenced_memory import FencedMemory
-from tests.guarded import MOST, OTHERS, PLAIN, Yard, drawn
+from tests.fenced_steps import FencedSteps
+from tests.guarded import GROUPS, OTHERS, PLAIN, Shape, Yard, drawn
 from tests.isolation import Notebook
 
 Arrays = dict[str, np.ndarray]
@@ -50,14 +48,6 @@ LOSSES = [
 OPTIMIZERS = [fastnet.SGD, fastnet.Momentum, fastnet.Adam]
 
 
-class Shape(NamedTuple):
-    """A network, and how many rows go through it."""
-
-    sizes: tuple[int, ...]
-    names: tuple[str, ...]  # of LAYERS
-    rows: int
-
-
 class Case(NamedTuple):
     """A shape, its dtype, and a number that chooses loss and optimiser in turn."""
 
@@ -68,18 +58,22 @@ class Case(NamedTuple):
     @property
     def loss(self) -> tuple[Any, str, str | None]:
         """After a sigmoid or a softmax `fit` takes but one."""
-        ends = self.shape.names[-1] in ("sigmoid", "affine sigmoid", "softmax")
+        ends = self.shape.activations[-1] in ("sigmoid", "affine sigmoid", "softmax")
         return LOSSES[2] if ends else LOSSES[self.number % len(LOSSES)]
 
     @property
     def has_loss(self) -> bool:
         return bool(self.shape.rows and self.shape.sizes[-1])
 
+    @property
+    def trainable(self) -> bool:
+        return self.has_loss and 0 not in self.shape.sizes
+
     def optimizer(self) -> Any:
         return OPTIMIZERS[self.number % len(OPTIMIZERS)](0.01)
 
     def arrays(self) -> Arrays:
-        """On ordinary memory."""
+        """Values; not to be written to."""
         sizes, _, rows = self.shape
         found = {"x": drawn(self.dtype, (rows, sizes[0]), rows)}
         for i, (n, m) in enumerate(pairwise(sizes)):
@@ -97,12 +91,12 @@ class Case(NamedTuple):
     def network(self, a: Arrays) -> Any:
         """Its layers hold the arrays: parameters, and gradients if there are any."""
         layers: list[Any] = []
-        for i, name in enumerate(self.shape.names):
+        for i, name in enumerate(self.shape.activations):
             first, behind = LAYERS[name]
             layers += [first(a[f"W{i}"], a[f"b{i}"]), *(make() for make in behind)]
             if f"dW{i}" in a:
                 layers[-1 - len(behind)].grads = [a[f"dW{i}"], a[f"db{i}"]]
-        book = self.shape.names == ("sigmoid", "identity")
+        book = self.shape.activations == ("sigmoid", "identity")
         net = fastnet.TwoLayerNet(1, 1, 1) if book else fastnet.Sequential([])
         fastnet.Sequential.__init__(net, layers)
         net.loss_layer = self.loss[0]()
@@ -130,6 +124,8 @@ def by_network(case: Case, a: Arrays, yard: Any) -> list[Any]:
     """Scores and loss, back from both, and what optimisers make of the gradients."""
     net, optimizer = case.network(a), case.optimizer()
     results = [net.forward(a["x"]), net.backward(a["dout"]), *copies(net.grads)]
+    if len(a["x"]) == 1:
+        results += [net.forward(a["x"][0]), net.backward(a["dout"][0]), *copies(net.grads)]
     if case.has_loss:
         results += [net.forward(a["x"], a["t"]), net.backward(), net.backward(0.5), *copies(net.grads)]
     for _ in range(2):
@@ -156,8 +152,6 @@ def by_layers(case: Case, a: Arrays, yard: Any) -> list[Any]:
 
 def by_fit(case: Case, a: Arrays, yard: Any) -> list[Any]:
     """Whole epochs; the rows are the validation's, too."""
-    if not case.has_loss or 0 in case.shape.sizes:
-        return []
     net, optimizer = case.network(a), case.optimizer()
     held_out = (a["x"], a["t"])
     history = fastnet.fit(
@@ -167,47 +161,8 @@ def by_fit(case: Case, a: Arrays, yard: Any) -> list[Any]:
     return [*copies([*numbers, *net.params]), *state(optimizer)]
 
 
-class FencedSteps(SharedSteps):
-    """Steps whose buffers are between fences each, not side by side in one piece of memory."""
-
-    def __init__(self, yard: Yard, at_end: bool, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._yard, self._at_end = yard, at_end
-        table, size, batch = self._table, self._size, self._batch
-        last = self._layers[-1].fan_out
-        classes = table[parts.E_LOSS // 8] == backprop.SOFTMAX_CLASSES
-        self._place(parts.E_RESULT, size)
-        self._place(parts.E_XB, batch * self._layers[0].fan_in * size)
-        self._place(parts.E_TB, batch * (8 if classes else last * size))
-        self._place(parts.E_Y, batch * last * size)
-        for i, layer in enumerate(self._layers):
-            at = parts.E_LAYERS + i * parts.E_LAYER_BYTES
-            self._place(at + parts.L_OUT, batch * layer.fan_out * size)
-            if layer.params:
-                self._place(at + parts.L_DW, layer.fan_in * layer.fan_out * size)
-                self._place(at + parts.L_DB, layer.fan_out * size)
-                self._place(at + parts.L_D, batch * layer.fan_out * size)
-            else:  # an activation alone takes the gradient along in place
-                table[(at + parts.L_D) // 8] = table[(at - parts.E_LAYER_BYTES + parts.L_D) // 8]
-        width = max(self._layers[0].fan_in, *(layer.fan_out for layer in self._layers), 0)
-        ctypes.memset(self._place(parts.E_ZEROS, width * size), 0, width * size)
-
-    def _place(self, field: int, count: int) -> int:
-        fence = self._yard.fence(f"buffer {field}", count)
-        self._table[field // 8] = address = fence.end - count if self._at_end else fence.first
-        return address
-
-    def _share(self, part: int, number: int, i: int, rows: int, work: int) -> None:
-        """In two pieces, or three."""
-        piece = max(rows // 2, 1)
-        for first in range(0, rows, piece):
-            self._one(part, number, i, first, min(first + piece, rows))
-
-
 def by_steps(case: Case, a: Arrays, yard: tuple[Yard, bool] | None) -> list[Any]:
     """The parts of steps, with fences around what lies side by side in one piece of memory otherwise."""
-    if not case.has_loss or 0 in case.shape.sizes:
-        return []
     net, optimizer, loss = case.network(a), case.optimizer(), case.loss[0]()
     layers, dtype = trained_layers(net)
     ways = case.ways_to_fit()
@@ -249,68 +204,35 @@ class Trials:
             found[name] = array.reshape(value.shape) if rows is value else array[:, 0]
         return found
 
-    def run(self, case: Case, layouts: list[tuple[str, str, str]]) -> None:
-        """All ways, in all layouts, on both sides of the fences."""
-        for these, way in product(layouts, WAYS):
-            a = case.arrays()
-            if these[0] == "one row":
-                a["x"][...] = a["x"][:1]
-            want = way(case, {name: value.copy() for name, value in a.items()}, None)
-            for at_end in (True, False):
-                self.memory.at_end = at_end
-                name = f"{case} {case.loss[0].__name__} {'/'.join(these)} {'end' if at_end else 'begin'}"
-                self.notebook.trying(f"{name} {way.__name__}")
+    def run(self, case: Case, layouts: tuple[str, str, str]) -> None:
+        """All ways, on both sides of the fences, and then on ordinary memory."""
+        for way in WAYS if case.trainable else WAYS[:2]:
+            a, got = case.arrays(), {}
+            if layouts[0] == "one row":
+                a["x"] = np.broadcast_to(a["x"][:1], a["x"].shape)
+            for side in ("end", "begin"):
+                self.memory.at_end = side == "end"
+                name = f"{case} {case.loss[0].__name__} {'/'.join(layouts)} {side} {way.__name__}"
+                self.notebook.trying(name)
                 given = self.memory.given
                 with self.memory.arrays():
-                    got = way(case, self.placed(a, these, at_end), (self.yard, at_end))
-                assert not got or self.memory.given > given, "NumPy takes memory elsewhere"
-                same = [
-                    np.asarray(g).tobytes() == np.asarray(w).tobytes() for g, w in zip(got, want, strict=True)
-                ]
-                assert all(same), f"{name} {way.__name__}: result {same.index(False)} has other bits"
+                    got[name] = way(case, self.placed(a, layouts, side == "end"), (self.yard, side == "end"))
+                assert self.memory.given > given, "NumPy takes memory elsewhere"
+            ordinary = {name: value.copy() for name, value in a.items()}
+            want = [np.asarray(value).tobytes() for value in way(case, ordinary, None)]
+            for name, results in got.items():
+                same = [np.asarray(r).tobytes() == w for r, w in zip(results, want, strict=True)]
+                assert all(same), f"{name}: result {same.index(False)} has other bits"
 
 
-# -- shapes
-
-
-def full_product(every: int) -> Iterator[Shape]:
-    """All of 0..40 in each dimension, or each so many-th of them."""
-    sizes = range(MOST + 1)
-    for i, (fan_in, fan_out, rows) in enumerate(product(sizes, sizes, sizes)):
-        if i % every == 0:
-            yield Shape((fan_in, fan_out), chosen(i, 1), rows)
-
-
-def edges(every: int) -> Iterator[Shape]:
-    """Around vectors, panels, chunks, tiles and blocks."""
-    for i, (fan_in, fan_out, rows) in enumerate(product(FAN_INS, FAN_OUTS, [*BATCHES, 479, 517])):
-        if i % every == 0:
-            yield Shape((fan_in, fan_out), chosen(i, 1), rows)
-
-
-def networks(every: int) -> Iterator[Shape]:
-    """Two layers and more."""
-    deep = [(n, h, m) for n, h, m in product((1, 2, 3, 13, 40), (1, 3, 8, 17, 40), (1, 2, 9, 40))]
-    deep += [(3, 5, 9, 2), (40, 8, 8, 40, 1), (70, 3, 65, 4), (130, 1, 130), (5, 4, 3, 2, 3, 4, 5)]
-    for i, (sizes, rows) in enumerate(product([*NET_SIZES, *deep], [*BATCHES, 517])):
-        if i % every == 0:
-            yield Shape(sizes, chosen(i // every, len(sizes) - 1), rows)
-
-
-def chosen(i: int, depth: int) -> tuple[str, ...]:
+def cases(group: str, every: int) -> Iterator[Case]:
+    """The shapes of ``guarded.py``, with layers, losses and optimisers in turn."""
+    shapes, _, _ = GROUPS[group]
     names = list(LAYERS)
-    return tuple(names[(i + 3 * k) % len(names)] for k in range(depth))
-
-
-def large(every: int) -> Iterator[Shape]:
-    """Sums of several pieces, rows of several blocks, scratch memory that is not on the stack."""
-    some = [(1030, 60), (60, 1030), (513, 515), (2049, 17), (257, 300, 260)]
-    for i, (rows, sizes) in enumerate(product([1, 2, 15, 97, 241, 515, 517, 1030, 1100], some)):
-        if i % every == 0:
-            yield Shape(sizes, chosen(i, len(sizes) - 1), rows)
-
-
-GROUPS = {"product": full_product, "edges": edges, "networks": networks, "large": large}
+    for dtype in KERNEL_DTYPES:
+        for i, shape in enumerate(shapes(every)):
+            chosen = tuple(names[(i + 3 * k) % len(names)] for k in range(len(shape.sizes) - 1))
+            yield Case(shape._replace(activations=chosen), dtype, i)
 
 
 def main(notes: str, *groups: str) -> None:
@@ -319,9 +241,9 @@ def main(notes: str, *groups: str) -> None:
     t = Trials(Notebook(notes))
     for group in groups:
         name, _, every = group.partition(":")
-        for dtype in KERNEL_DTYPES:
-            for i, shape in enumerate(GROUPS[name](int(every or 1))):
-                t.run(Case(shape, dtype, i), [PLAIN, OTHERS[i % len(OTHERS)]])
+        for case in cases(name, int(every or 1)):
+            t.run(case, PLAIN)
+            t.run(case, OTHERS[case.number % len(OTHERS)])
     gc.collect()
     assert not t.memory.held, "arrays that nobody has are still there"
     t.notebook.close()
