@@ -24,6 +24,7 @@ _KINDS = {
 }
 _SET_HANDLER = 304  # PyDataMem_SetHandler in NumPy's table of functions
 _HEAP_ALIGNMENT = 16  # what malloc promises
+_KEPT = 64  # pages of a piece that is kept for the next who asks for as many
 
 
 class _Handler(ctypes.Structure):
@@ -104,7 +105,9 @@ class FencedMemory:
 
     def _give_back(self, address: int) -> None:
         fence = self._used.pop(address)
-        self._idle[(fence.end - fence.first) // PAGE].append(fence)
+        pages = (fence.end - fence.first) // PAGE
+        if pages <= _KEPT:
+            self._idle[pages].append(fence)
 
     def _malloc(self, context: Any, size: int) -> int:
         return self._take(size)

@@ -67,14 +67,14 @@ def test_memory_of_the_kernels_fenced(record_property, tmp_path):
 def test_fenced_training(record_property):
     """Forward, backward, updates and epochs: a sample of all shapes, and of their edges."""
     count = tried(
-        "tests.guarded_training", "product:797", "edges:1493", "networks:197", "large:11", timeout=600
+        "tests.guarded_training", "product:797", "edges:1493", "networks:197", "large:29", timeout=600
     )
     record_property("tried", count)
     assert count > 3_000
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:7", "large"])
+@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:29", "large"])
 def test_all_training_fenced(group, record_property):
     count = tried("tests.guarded_training", group, timeout=3600)
     record_property("tried", count)
