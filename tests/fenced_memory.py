@@ -24,7 +24,7 @@ _KINDS = {
 }
 _SET_HANDLER = 304  # PyDataMem_SetHandler in NumPy's table of functions
 _HEAP_ALIGNMENT = 16  # what malloc promises
-_KEPT = 64  # pages of a piece that is kept for the next who asks for as many
+_KEPT = 1024  # pages of a piece that is kept for the next who asks for as many
 
 
 class _Handler(ctypes.Structure):

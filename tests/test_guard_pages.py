@@ -67,7 +67,7 @@ def test_memory_of_the_kernels_fenced(record_property, tmp_path):
 def test_fenced_training(record_property):
     """Forward, backward, updates and epochs: a sample of all shapes, and of their edges."""
     count = tried(
-        "tests.guarded_training", "product:797", "edges:1493", "networks:197", "large:29", timeout=600
+        "tests.guarded_training", "product:797", "edges:1493", "networks:197", "large:59", timeout=600
     )
     record_property("tried", count)
     assert count > 3_000
