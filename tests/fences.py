@@ -11,11 +11,11 @@ import numpy as np
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _NO_ACCESS = 0  # PROT_NONE of POSIX
-_PAGE = mmap.PAGESIZE
+PAGE = mmap.PAGESIZE
 
 
 def _forbid(address: int) -> None:
-    if _libc.mprotect(address, _PAGE, _NO_ACCESS) != 0:
+    if _libc.mprotect(address, PAGE, _NO_ACCESS) != 0:
         raise OSError(ctypes.get_errno(), "mprotect failed")
 
 
@@ -23,10 +23,10 @@ class Fence:
     """At least so many bytes, whole pages of them, with a forbidden page on either side."""
 
     def __init__(self, capacity: int) -> None:
-        pages = max(-(-capacity // _PAGE), 1)
-        self._memory = mmap.mmap(-1, (pages + 2) * _PAGE)
+        pages = max(-(-capacity // PAGE), 1)
+        self._memory = mmap.mmap(-1, (pages + 2) * PAGE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self.first, self.end = self._address + _PAGE, self._address + (pages + 1) * _PAGE
+        self.first, self.end = self._address + PAGE, self._address + (pages + 1) * PAGE
         _forbid(self._address)
         _forbid(self.end)
 

@@ -1,13 +1,15 @@
-"""The kernels' own memory between forbidden pages: ``python -m tests.guarded_scratch NOTEBOOK GROUP...``.
+"""The kernels' own memory between forbidden pages: ``python -m tests.guarded_scratch NOTEBOOK PROGRAM ...``.
 
-What kernels take from the stack and from the heap comes from fences instead, so that they are compiled anew,
-and into a cache of their own: whoever runs this sets NUMBA_CACHE_DIR to an empty folder.
+The program is ``guarded`` or ``guarded_training``, what follows are groups of its. What kernels take from the
+stack and from the heap comes from fences instead, so that they are compiled anew, and into a cache of their
+own: whoever runs this sets NUMBA_CACHE_DIR to an empty folder.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from importlib import import_module
 from typing import Any
 
 from llvmlite import ir
@@ -72,16 +74,17 @@ def free(typingctx: Any, address: Any) -> Any:
     return types.void(types.int64), codegen
 
 
-def main(*arguments: str) -> None:
+def main(notes: str, program: str, *groups: str) -> None:
     for replacement in (stack_bytes, allocate, free):
         name = replacement.__name__ if hasattr(replacement, "__name__") else replacement._name
         assert hasattr(primitives, name)
         setattr(primitives, name, replacement)
-    for module in ("entry", "network", "row", "layer"):
+    for module in ("entry", "network", "row", "layer", "training_entry", "product", "epoch"):
         assert f"fastnet.kernels.{module}" not in sys.modules, "too late: they have the real ones"
-    from tests import guarded
+    from fastnet.kernels import training_entry
 
-    guarded.main(*arguments)
+    training_entry._STACK_SCRATCH = 1  # so that each call asks the heap for what it needs, no more
+    import_module(f"tests.{program}").main(notes, *groups)
     assert _stack, "nothing from the stack"
     assert not _heap, "memory that is not given back"
 

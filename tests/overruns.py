@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
+from tests.fenced_memory import FencedMemory
 from tests.fences import STRIDES, Fence
 from tests.isolation import Notebook, no_hang
 
@@ -70,6 +72,51 @@ def kernel_scratch() -> None:
     run_with_scratch(0.0, table.ctypes.data, 60, 0, 60, fence.block(needed) + needed // 128 * 64)
 
 
+def array_behind() -> None:
+    """An array that NumPy has made."""
+    with FencedMemory().arrays():
+        a = np.ones(5) + 1
+    ctypes.string_at(a.ctypes.data, a.nbytes + 1)
+
+
+def array_before() -> None:
+    memory = FencedMemory()
+    memory.at_end = False
+    with memory.arrays():
+        a = np.ones(5) + 1
+    ctypes.string_at(a.ctypes.data - 1, 1)
+
+
+def kernel_heap() -> None:
+    """Compiled code, a byte beyond what it has taken from the heap."""
+    from fastnet.kernels.primitives import allocate, free, load_byte
+
+    FencedMemory().serve_kernels()
+
+    @numba.njit(numba.int64(numba.int64))
+    def touch(count):
+        address = allocate(count)
+        byte = load_byte(address + count)
+        free(address)
+        return byte
+
+    touch(64)
+
+
+def training_row_behind() -> None:
+    """Compiled epochs, told that x has one row more."""
+    import fastnet
+    from fastnet.epochs import Epochs, trained_layers
+    from fastnet.kernels.batch import E_ROWS
+
+    layers, _ = trained_layers(fastnet.Sequential([fastnet.Affine(np.ones((5, 3)), np.ones(3))]))
+    t = np.zeros((4, 3))[:3]  # only x has no row more
+    run = Epochs(layers, _placed("C", True), t, 3, fastnet.SGD(), fastnet.MeanSquaredError())
+    run._table[E_ROWS // 8] = 4
+    run.batches = 2
+    run.epoch(None, lambda done: None)
+
+
 def hang() -> None:
     with no_hang(1):
         time.sleep(60)
@@ -97,6 +144,10 @@ WAYS: dict[str, Callable[[], None]] = {
         follow_an_empty_array,
         kernel_row_behind,
         kernel_scratch,
+        array_behind,
+        array_before,
+        kernel_heap,
+        training_row_behind,
         hang,
         hang_for_good,
         exception,

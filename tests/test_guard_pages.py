@@ -50,7 +50,7 @@ def test_all_fenced(group, record_property):
 
 def test_memory_for_few_outputs_and_few_rows_fenced(record_property, tmp_path):
     """What the kernels take from the stack, where results are turned back in it."""
-    count = tried("tests.guarded_scratch", "few:3", timeout=600, NUMBA_CACHE_DIR=str(tmp_path))
+    count = tried("tests.guarded_scratch", "guarded", "few:3", timeout=600, NUMBA_CACHE_DIR=str(tmp_path))
     record_property("tried", count)
     assert count > 5_000
 
@@ -59,9 +59,35 @@ def test_memory_for_few_outputs_and_few_rows_fenced(record_property, tmp_path):
 def test_memory_of_the_kernels_fenced(record_property, tmp_path):
     """What they take from the stack and from the heap as well."""
     groups = ("product:5", "edges:29", "large", "networks:7", "activations", "compiled:3")
-    count = tried("tests.guarded_scratch", *groups, timeout=3600, NUMBA_CACHE_DIR=str(tmp_path))
+    count = tried("tests.guarded_scratch", "guarded", *groups, timeout=3600, NUMBA_CACHE_DIR=str(tmp_path))
     record_property("tried", count)
     assert count > 100_000
+
+
+def test_fenced_training(record_property):
+    """Forward, backward, updates and epochs: a sample of all shapes, and of their edges."""
+    count = tried(
+        "tests.guarded_training", "product:797", "edges:1493", "networks:197", "large:59", timeout=600
+    )
+    record_property("tried", count)
+    assert count > 3_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:29", "large"])
+def test_all_training_fenced(group, record_property):
+    count = tried("tests.guarded_training", group, timeout=3600)
+    record_property("tried", count)
+    assert count > 1_000
+
+
+@pytest.mark.long
+def test_memory_of_the_training_kernels_fenced(record_property, tmp_path):
+    """What they take from the stack, too; and no more from the heap than what each call asks for."""
+    groups = ("guarded_training", "product:397", "edges:397", "networks:97", "large:3")
+    count = tried("tests.guarded_scratch", *groups, timeout=3600, NUMBA_CACHE_DIR=str(tmp_path))
+    record_property("tried", count)
+    assert count > 5_000
 
 
 def test_bounds_of_arrays_checked(tmp_path):
