@@ -326,6 +326,12 @@ def large(every: int) -> Iterator[Shape]:
             yield Shape(sizes, (ACTIVATIONS[i % len(ACTIVATIONS)],), rows)
 
 
+def wide(every: int) -> Iterator[Shape]:
+    """Few rows whose sums take more memory than panels of weights do."""
+    for rows in (6, 1, 4, 2, 5)[::every]:
+        yield Shape((6, 40_000), ("tanh",), rows)
+
+
 def networks(every: int) -> Iterator[Shape]:
     """Two layers and more."""
     some = [
@@ -348,6 +354,7 @@ GROUPS: dict[str, tuple[Callable[[int], Iterator[Shape]], tuple[Any, ...], int]]
     "edges": (edges, KERNEL_WAYS, 1),
     "few": (few, KERNEL_WAYS, 1),
     "large": (large, KERNEL_WAYS, 1),
+    "wide": (wide, KERNEL_WAYS, 1),
     "networks": (networks, KERNEL_WAYS, 1),
     "compiled": (
         lambda every: (s for s in (*full_product(97 * every), *networks(3 * every)) if len(s.sizes) < 4),

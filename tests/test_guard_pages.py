@@ -28,7 +28,7 @@ def test_what_goes_wrong_is_reported(way):
 
 def test_fenced(record_property):
     """A sample of all shapes up to 40 in each dimension; tile, block and cache edges; several layers."""
-    groups = ("product:29", "edges:89", "large:11", "networks:97", "activations")
+    groups = ("product:29", "edges:89", "large:11", "wide:2", "networks:97", "activations")
     count = tried("tests.guarded", *groups, timeout=600)
     record_property("tried", count)
     assert count > 100_000
@@ -67,14 +67,20 @@ def test_memory_of_the_kernels_fenced(record_property, tmp_path):
 def test_fenced_training(record_property):
     """Forward, backward, updates and epochs: a sample of all shapes, and of their edges."""
     count = tried(
-        "tests.guarded_training", "product:797", "edges:1493", "networks:197", "large:59", timeout=600
+        "tests.guarded_training",
+        "product:797",
+        "edges:1493",
+        "networks:197",
+        "large:59",
+        "wide:2",
+        timeout=600,
     )
     record_property("tried", count)
     assert count > 3_000
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:29", "large"])
+@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:29", "large", "wide"])
 def test_all_training_fenced(group, record_property):
     count = tried("tests.guarded_training", group, timeout=3600)
     record_property("tried", count)

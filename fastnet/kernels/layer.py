@@ -86,9 +86,8 @@ def way(zero, layer, rows):
         return PACKED
     if few and not fits:
         return STREAMED
-    if rows <= STRADDLING_FEW and fan_out * size >= STRADDLING_BYTES and straddles(layer):
-        return STRADDLING
-    return IN_PLACE
+    aside = rows <= STRADDLING_FEW and fan_in >= CHUNK and fan_out * size >= STRADDLING_BYTES
+    return STRADDLING if aside and straddles(layer) else IN_PLACE
 
 
 @kernel

@@ -14,7 +14,7 @@ from numba import types
 from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import DEEP, outputs_in_lanes
+from fastnet.kernels.layer import DEEP, outputs_in_lanes, streamed_bytes
 from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
     call,
@@ -54,7 +54,7 @@ def product_scratch(zero, fan_in, fan_out, rows):
     size = size_of(zero)
     block = min(rows, _BLOCK)
     depth = min(fan_in, DEEP)
-    sums = (block + 1) * padded_row(zero, fan_out)
+    sums = block * padded_row(zero, fan_out) + streamed_bytes(zero, fan_out, block)
     return CACHE_LINE + sums + block * depth * size + depth * PANEL_ROW
 
 
@@ -81,7 +81,7 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
         wide = scratch + CACHE_LINE
         padded = padded_row(zero, fan_out)
         partial = wide + block * padded
-        panels = partial + padded
+        panels = partial + streamed_bytes(zero, fan_out, block)
         pieces = panels + min(fan_in, DEEP) * PANEL_ROW
         whole = row % VECTOR_BYTES == 0
         first = 0
