@@ -231,27 +231,33 @@ class Epochs:
             self._order_field[0] = self._order_address
         self._set_numbers()
         self._losses[0] = 0.0
-        done = 0
         try:
-            while done < self.batches:
-                end = min(done + self._together, self.batches)
-                if self._shared is not None:
-                    end = done + 1
-                    reached = self._shared.run(done)
-                else:
-                    reached = self._run(self._table, done, end)
-                if reached < 0:
-                    raise MemoryError("no memory for the gradients and outputs of a batch")
-                advance(reached - done)
-                if reached < end:
-                    raise FloatingPointError(
-                        f"the loss is {self._losses[1]} in batch {reached} of the epoch, counted from 0; the "
-                        "parameters are as the batch before left them. A smaller learning rate may help"
-                    )
-                done = reached
+            try:
+                self._all_batches(advance)
+            finally:
+                self._settle()
         finally:
-            self._settle()
+            self._settle()  # an interrupt may have kept the other from its end
         return float(self._losses[0]) / len(self._x)
+
+    def _all_batches(self, advance: Callable[[int], object]) -> None:
+        done = 0
+        while done < self.batches:
+            end = min(done + self._together, self.batches)
+            if self._shared is not None:
+                end = done + 1
+                reached = self._shared.run(done)
+            else:
+                reached = self._run(self._table, done, end)
+            if reached < 0:
+                raise MemoryError("no memory for the gradients and outputs of a batch")
+            advance(reached - done)
+            if reached < end:
+                raise FloatingPointError(
+                    f"the loss is {self._losses[1]} in batch {reached} of the epoch, counted from 0; the "
+                    "parameters are as the batch before left them. A smaller learning rate may help"
+                )
+            done = reached
 
     def _set_numbers(self) -> None:
         """What the steps of an epoch multiply with: a row for each, or one for all."""
@@ -279,10 +285,12 @@ def _contiguous(p: Array) -> Array:
 def _states(optimizer: Any, params: list[Array]) -> tuple[list[Array], list[Array]]:
     """(means, squares) of an optimiser; what it has is checked, what it has not yet is made."""
     names = {optimizers.SGD: (), optimizers.Momentum: ("v",), optimizers.Adam: ("m", "v")}[type(optimizer)]
-    held = {name: getattr(optimizer, name) for name in names}
-    for name, arrays in held.items():
+    held: dict[str, list[Array]] = {}  # lists of our own: a callback or another thread may empty the others
+    for name in names:
+        arrays = getattr(optimizer, name)
         if arrays is None:
             continue
+        held[name] = arrays = list(arrays)
         if len(arrays) != len(params):
             raise ValueError(f"optimizer.{name} has {len(arrays)} arrays for {len(params)} parameters")
         for i, (p, array) in enumerate(zip(params, arrays, strict=True)):
@@ -290,8 +298,8 @@ def _states(optimizer: Any, params: list[Array]) -> tuple[list[Array], list[Arra
                 raise ValueError(f"optimizer.{name}[{i}] does not fit a parameter of {p.shape}, {p.dtype}")
             if not array.flags.c_contiguous or not array.flags.writeable:
                 raise ValueError(f"optimizer.{name}[{i}] is read-only or not contiguous")
-    for name, arrays in held.items():
-        if arrays is None:
+    for name in names:
+        if name not in held:
             held[name] = reference.zeros_like(params)
-            setattr(optimizer, name, held[name])
+            setattr(optimizer, name, list(held[name]))
     return held.get("m", []), held.get("v", [])
