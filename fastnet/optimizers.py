@@ -228,3 +228,28 @@ class Adam(Optimizer):
         twin.iter, twin.m, twin.v = self.iter, m, v
         twin.update(params, grads)
         self.iter = twin.iter
+
+
+def states_for(optimizer: Any, params: list[Any]) -> tuple[list[Any], list[Any]]:
+    """(means, squares) of an optimiser: what it has, checked, and what it has not yet, made.
+
+    In lists of their own: a callback or another thread may empty those of the optimiser.
+    """
+    held: dict[str, list[Any]] = {}
+    for name in optimizer._state:
+        arrays = getattr(optimizer, name)
+        if arrays is None:
+            continue
+        held[name] = arrays = list(arrays)
+        if len(arrays) != len(params):
+            raise ValueError(f"optimizer.{name} has {len(arrays)} arrays for {len(params)} parameters")
+        for i, (p, array) in enumerate(zip(params, arrays, strict=True)):
+            if not isinstance(array, np.ndarray) or array.shape != p.shape or array.dtype != p.dtype:
+                raise ValueError(f"optimizer.{name}[{i}] does not fit a parameter of {p.shape}, {p.dtype}")
+            if not array.flags.c_contiguous or not array.flags.writeable:
+                raise ValueError(f"optimizer.{name}[{i}] is read-only or not contiguous")
+    for name in optimizer._state:
+        if name not in held:
+            held[name] = reference.zeros_like(params)
+            setattr(optimizer, name, list(held[name]))
+    return held.get("m", []), held.get("v", [])

@@ -553,6 +553,40 @@ def test_state_of_another_network_is_refused():
         fastnet.fit(fastnet.Sequential([affine(2, 3, float, 0)]), x, t, optimizer=optimizer)
 
 
+def test_a_callback_that_cannot_be_called_is_told_before_anything_changes():
+    x, t = data(40, (5, 10, 3), np.float64)
+    model = two_layers((5, 10, 3), np.float64)
+    before = [p.copy() for p in model.params]
+    with pytest.raises(TypeError, match="callback must be callable, not int"):
+        fastnet.fit(model, x, t, callback=3)
+    assert_same_bits(model.params, before)
+
+
+def test_a_parameter_whose_elements_overlap():
+    x, t = data(40, (5, 10, 3), np.float64)
+    model = two_layers((5, 10, 3), np.float64)
+    whole = np.ones(14)
+    model.layers[0].params[0] = np.lib.stride_tricks.as_strided(whole, (5, 10), (8, 8))
+    with pytest.raises(ValueError, match="elements of W of layer 0 overlap"):
+        fastnet.fit(model, x, t)
+    assert (whole == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda x, t: (x,), ValueError),
+        (lambda x, t: (x, t, t), ValueError),
+        (lambda x, t: x, TypeError),
+        (lambda x, t: 3, TypeError),
+    ],
+)
+def test_validation_that_is_no_pair(make, error):
+    x, t = data(40, (5, 10, 3), np.float64)
+    with pytest.raises(error, match=r"validation must be a pair \(x, t\)"):
+        fastnet.fit(two_layers((5, 10, 3), np.float64), x, t, validation=make(x, t))
+
+
 def test_no_epochs():
     x, t = data(20, (2, 10, 3), float)
     model = two_layers((2, 10, 3), float)
