@@ -27,6 +27,8 @@ from tests.training_pairs import (
     close,
     frozen,
     gradients,
+    half_written,
+    kept_gradients,
     largest,
     loop,
     params,
@@ -42,7 +44,7 @@ losses = st.sampled_from(LOSSES)
 optimizers = st.sampled_from(list(OPTIMIZERS))
 places = st.lists(st.integers(0, 40), min_size=5, max_size=5)
 middles = st.sampled_from(["Sigmoid", "Tanh", "ReLU", "Softmax"])
-poisons = st.one_of(st.just("none"), st.sampled_from(list(ARRAYS)), st.sampled_from(list(VALUES)))
+poisons = st.one_of(st.just("none"), st.sampled_from(list(ARRAYS)), st.sampled_from([*VALUES, "read-only"]))
 
 
 class Examples:
@@ -98,7 +100,9 @@ class Examples:
                 layer, which = net.layers[(place - 6) // 2 * 2], place % 2
                 grads = quiet(lambda layer=layer: layer.grads)[0]
                 if place in places and grads is not None:
-                    grads[which] = poisoned(places[place], np.zeros_like(pair.weights[place - 6]))
+                    grads[which] = poisoned(places[place], np.full_like(pair.weights[place - 6], 7))
+                elif grads is not None and grads[which].dtype.kind == "f":
+                    grads[which].fill(7)
         scale = largest(x[1], *pair.weights, *params(pair.nets[1]))
         libs = (fastnet, reference)
         steps = [
@@ -109,12 +113,15 @@ class Examples:
             ),
         ]
         for step in steps:
-            before = frozen(params(pair.nets[0]))
+            before, gradient_bits = frozen(params(pair.nets[0])), kept_gradients(pair.nets[0])
             want, refusal = quiet(step, 1)
             got, error = quiet(step, 0)
             if error is not None:
                 allowed(error, refusal, name, x[0], t[0], *params(pair.nets[0]))
                 assert frozen(params(pair.nets[0])) == before, f"{name}: changed before {error!r}"
+                assert not half_written(gradient_bits, kept_gradients(pair.nets[0])), (
+                    f"{name}: gradients before {error!r}"
+                )
                 return
             if refusal is not None or changing:
                 return

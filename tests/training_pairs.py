@@ -90,6 +90,19 @@ def frozen(arrays: Any) -> list[bytes]:
     return [a.tobytes() for a in plain if a.nbytes < 1 << 24]
 
 
+def kept_gradients(net: Any) -> list[list[bytes]]:
+    """The bits of those that layers have already, one array after the other."""
+    return [[*map(frozen, ([g] for g in vars(layer).get("grads") or []))] for layer in net.layers[::2]]
+
+
+def half_written(before: list[Any], after: list[Any]) -> bool:
+    """Whether some layer has changed one of its arrays of gradients, and not the other."""
+    pairs = [
+        zip(*both, strict=True) for both in zip(before, after, strict=True) if [*map(len, both)] == [2, 2]
+    ]
+    return any(len({old != new for old, new in pair if b"" not in old}) > 1 for pair in pairs)
+
+
 def quiet(call: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, Exception | None]:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
