@@ -28,6 +28,12 @@ ROOT = Path(benchmarks.__file__).parents[1]
 POINTS: dict[str, tuple[str, ...]] = {
     "Calls with random and with lying objects": ("tests/test_hostile.py",),
     "Guard pages around arrays and scratch memory": ("tests/test_guard_pages.py",),
+    "Training: calls, threads, forks, interrupts, memory": (
+        "tests/test_hostile_training.py",
+        "tests/test_training_memory.py",
+        "tests/test_hosts.py::test_training",
+        "tests/test_hosts.py::test_long[tests.host_training",
+    ),
     "Threads": (
         "tests/test_hosts.py::test_first_calls",
         "tests/test_hosts.py::test_threads_predict",

@@ -120,7 +120,7 @@ def check_out(
         raise ValueError(f"out has shape {plain.shape}, but the result has shape {shape}")
     if not plain.flags.writeable:
         raise ValueError(f"out of shape {plain.shape} is read-only")
-    if _overlaps_itself(plain):
+    if overlaps_itself(plain):
         raise ValueError(f"elements of out overlap: shape {plain.shape}, strides {plain.strides}")
     check_apart(plain, inputs)
     return plain
@@ -147,7 +147,7 @@ def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
         return True
 
 
-def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
+def overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     """Whether two elements may share bytes: false where each stride clears all that lies within it."""
     extent = array.itemsize
     axes = sorted((abs(stride), n) for stride, n in zip(array.strides, array.shape, strict=True) if n > 1)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnet import backprop, losses, optimizers, reference
-from fastnet.arguments import KERNEL_DTYPES
+from fastnet import backprop, losses, optimizers
+from fastnet.arguments import KERNEL_DTYPES, overlaps_itself
 from fastnet.kernels.table import ACTIVATION, BIAS, FAN_IN, FAN_OUT, IDENTITY, W
 from fastnet.layers import ACTIVATIONS, Affine, AffineSigmoid
 from fastnet.network import Sequential, TwoLayerNet
@@ -127,6 +127,8 @@ def _parameter(name: str, p: Any) -> Array:
         raise TypeError(f"{name} must be of float32 or float64, not {p.dtype}")
     if not p.flags.writeable:
         raise ValueError(f"{name} of shape {p.shape} is read-only")
+    if overlaps_itself(p):
+        raise ValueError(f"elements of {name} overlap: shape {p.shape}, strides {p.strides}")
     return p
 
 
@@ -161,7 +163,7 @@ class Epochs:
         self._batch = min(batch, len(x))
         self.batches = -(-len(x) // self._batch)
         self._params = [p for layer in layers for p in layer.params]
-        self._means, self._squares = _states(optimizer, self._params)
+        self._means, self._squares = optimizers.states_for(optimizer, self._params)
         self._work = [_contiguous(p) for p in self._params]
         self._copied = [(p, work) for p, work in zip(self._params, self._work, strict=True) if work is not p]
         entries = backprop.entries(x.dtype)
@@ -231,27 +233,33 @@ class Epochs:
             self._order_field[0] = self._order_address
         self._set_numbers()
         self._losses[0] = 0.0
-        done = 0
         try:
-            while done < self.batches:
-                end = min(done + self._together, self.batches)
-                if self._shared is not None:
-                    end = done + 1
-                    reached = self._shared.run(done)
-                else:
-                    reached = self._run(self._table, done, end)
-                if reached < 0:
-                    raise MemoryError("no memory for the gradients and outputs of a batch")
-                advance(reached - done)
-                if reached < end:
-                    raise FloatingPointError(
-                        f"the loss is {self._losses[1]} in batch {reached} of the epoch, counted from 0; the "
-                        "parameters are as the batch before left them. A smaller learning rate may help"
-                    )
-                done = reached
+            try:
+                self._all_batches(advance)
+            finally:
+                self._settle()
         finally:
-            self._settle()
+            self._settle()  # an interrupt may have kept the other from its end
         return float(self._losses[0]) / len(self._x)
+
+    def _all_batches(self, advance: Callable[[int], object]) -> None:
+        done = 0
+        while done < self.batches:
+            end = min(done + self._together, self.batches)
+            if self._shared is not None:
+                end = done + 1
+                reached = self._shared.run(done)
+            else:
+                reached = self._run(self._table, done, end)
+            if reached < 0:
+                raise MemoryError("no memory for the gradients and outputs of a batch")
+            advance(reached - done)
+            if reached < end:
+                raise FloatingPointError(
+                    f"the loss is {self._losses[1]} in batch {reached} of the epoch, counted from 0; the "
+                    "parameters are as the batch before left them. A smaller learning rate may help"
+                )
+            done = reached
 
     def _set_numbers(self) -> None:
         """What the steps of an epoch multiply with: a row for each, or one for all."""
@@ -274,24 +282,3 @@ def _address(array: Array | None) -> int:
 def _contiguous(p: Array) -> Array:
     """The parameter itself, or a copy that is contiguous."""
     return p if p.flags.c_contiguous else np.ascontiguousarray(p)
-
-
-def _states(optimizer: Any, params: list[Array]) -> tuple[list[Array], list[Array]]:
-    """(means, squares) of an optimiser; what it has is checked, what it has not yet is made."""
-    names = {optimizers.SGD: (), optimizers.Momentum: ("v",), optimizers.Adam: ("m", "v")}[type(optimizer)]
-    held = {name: getattr(optimizer, name) for name in names}
-    for name, arrays in held.items():
-        if arrays is None:
-            continue
-        if len(arrays) != len(params):
-            raise ValueError(f"optimizer.{name} has {len(arrays)} arrays for {len(params)} parameters")
-        for i, (p, array) in enumerate(zip(params, arrays, strict=True)):
-            if not isinstance(array, np.ndarray) or array.shape != p.shape or array.dtype != p.dtype:
-                raise ValueError(f"optimizer.{name}[{i}] does not fit a parameter of {p.shape}, {p.dtype}")
-            if not array.flags.c_contiguous or not array.flags.writeable:
-                raise ValueError(f"optimizer.{name}[{i}] is read-only or not contiguous")
-    for name, arrays in held.items():
-        if arrays is None:
-            held[name] = reference.zeros_like(params)
-            setattr(optimizer, name, held[name])
-    return held.get("m", []), held.get("v", [])

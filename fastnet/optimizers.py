@@ -34,11 +34,17 @@ class Optimizer:
         TypeError
             If a parameter is no array, or not of a floating dtype.
         """
-        states = self._states(params)
+        first: list[str] = []
         try:
-            self._step(params, grads, *states)
-        except (AttributeError, TypeError, ValueError):  # refused, and nothing written
-            self._one_by_one(params, grads, states)
+            states = self._states(params, first)
+            try:
+                self._step(params, grads, *states)
+            except (AttributeError, TypeError, ValueError):  # refused, and nothing written
+                self._one_by_one(params, grads, states)
+        except Exception:
+            for name in first:  # zeros for other parameters, perhaps, than those of the next call
+                setattr(self, name, None)
+            raise
 
     def _one_by_one(self, params: Sequence[Any], grads: Sequence[Any], states: Sequence[Any]) -> None:
         """The way for arrays of several dtypes or layouts, and for what is wrong."""
@@ -47,14 +53,22 @@ class Optimizer:
             raise ValueError(f"there are {len(params)} params, but {len(grads)} grads" + "".join(lengths))
         for i, (p, *arrays) in enumerate(zip(params, grads, *states, strict=True)):
             self._check(i, p, arrays)
-        with np.errstate(all="ignore"):
-            self._step_by_reference(params, grads, *states)
+        changing = [a for arrays in (params, *states) for a in arrays]
+        before = [a.copy() for a in changing]
+        try:
+            with np.errstate(all="ignore"):
+                self._step_by_reference(params, grads, *states)
+        except Exception:  # of a rate that is no number, after some parameters
+            for a, was in zip(changing, before, strict=True):
+                a[...] = was
+            raise
 
-    def _states(self, params: Sequence[Any]) -> list[list[Any]]:
-        """The lists of state, of zeros before the first step."""
+    def _states(self, params: Sequence[Any], first: list[str]) -> list[list[Any]]:
+        """The lists of state, of zeros before the first step; the names of those go into `first`."""
         found = []
         for name in self._state:
             if getattr(self, name) is None:
+                first.append(name)
                 setattr(self, name, reference.zeros_like(list(params)))
             found.append(getattr(self, name))
         return found
@@ -214,3 +228,28 @@ class Adam(Optimizer):
         twin.iter, twin.m, twin.v = self.iter, m, v
         twin.update(params, grads)
         self.iter = twin.iter
+
+
+def states_for(optimizer: Any, params: list[Any]) -> tuple[list[Any], list[Any]]:
+    """(means, squares) of an optimiser: what it has, checked, and what it has not yet, made.
+
+    In lists of their own: a callback or another thread may empty those of the optimiser.
+    """
+    held: dict[str, list[Any]] = {}
+    for name in optimizer._state:
+        arrays = getattr(optimizer, name)
+        if arrays is None:
+            continue
+        held[name] = arrays = list(arrays)
+        if len(arrays) != len(params):
+            raise ValueError(f"optimizer.{name} has {len(arrays)} arrays for {len(params)} parameters")
+        for i, (p, array) in enumerate(zip(params, arrays, strict=True)):
+            if not isinstance(array, np.ndarray) or array.shape != p.shape or array.dtype != p.dtype:
+                raise ValueError(f"optimizer.{name}[{i}] does not fit a parameter of {p.shape}, {p.dtype}")
+            if not array.flags.c_contiguous or not array.flags.writeable:
+                raise ValueError(f"optimizer.{name}[{i}] is read-only or not contiguous")
+    for name in optimizer._state:
+        if name not in held:
+            held[name] = reference.zeros_like(params)
+            setattr(optimizer, name, list(held[name]))
+    return held.get("m", []), held.get("v", [])

@@ -139,8 +139,16 @@ def fit(
     loss_layer = _loss_of(model, loss, layers)
     chosen = _instance(optimizer, "optimizer", (optimizers.SGD, optimizers.Momentum, optimizers.Adam))
     rows, targets = _rows(x, t, layers, dtype, loss_layer)
-    held_out = None if validation is None else _rows(*validation, layers, dtype, loss_layer, "validation ")
+    held_out = None
+    if validation is not None:
+        if not isinstance(validation, (tuple, list)):
+            raise TypeError(f"validation must be a pair (x, t), not {type(validation).__name__}")
+        if len(validation) != 2:
+            raise ValueError(f"validation must be a pair (x, t), not {len(validation)} arrays")
+        held_out = _rows(*validation, layers, dtype, loss_layer, "validation ")
     generator = np.random.default_rng(seed)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, not {type(callback).__name__}")
     history = History()
     run = Epochs(layers, rows, targets, size, chosen, loss_layer)
     with _progress(count * run.batches) as advance:

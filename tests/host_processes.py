@@ -296,13 +296,16 @@ def ends(count: int) -> int:
         while True:
             work()
 
+    return end_in_every_way(work, forever, count)
+
+
+def end_in_every_way(work: Callable[[], None], forever: Callable[[], None], count: int) -> int:
+    """Children that end while a thread is in `forever`, or that call `work` while they end."""
     for end in ENDS:
         for _ in range(count):
             child = os.fork()
-            if not child:
-                global last
-                last = end  # `finish` runs it outside of all that this process has yet to clean up
-                raise _IsChild(work, forever)
+            if not child:  # `run` ends it outside of all that this process has yet to clean up
+                raise _IsChild(end, work, forever)
             code, allowed = ended(child), -signal.SIGINT if end is _end_by_interrupt else 0
             assert code == allowed, f"{end.__name__}: {code}"
     return len(ENDS) * count
@@ -312,14 +315,19 @@ class _IsChild(BaseException):
     pass
 
 
+def run(scenarios: dict[str, Callable[[int], int]]) -> None:
+    """`main` for a program whose children may end in every way."""
+    try:
+        main(scenarios)
+    except _IsChild as child:
+        end_as, *arguments = child.args
+    else:
+        sys.exit(0)
+    end_as(*arguments)
+
+
 if __name__ == "__main__":
     scenarios = (
         forks, fork_while_compiling, fork_while_importing, workers, interrupts, interrupted_compilation, ends,
     )  # fmt: skip
-    try:
-        main({f.__name__: f for f in scenarios})
-    except _IsChild as child:
-        end_as, arguments = last, child.args
-    else:
-        sys.exit(0)
-    end_as(*arguments)
+    run({f.__name__: f for f in scenarios})

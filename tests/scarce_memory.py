@@ -143,10 +143,10 @@ def checked(call: Call, before: dict[str, int], allowed: int = 4) -> None:
         raise AssertionError(f"{call.name}: references left behind: {lost}")
 
 
-def tight(steps: int) -> dict[str, int]:
+def tight(steps: int, of: Callable[[], Iterator[Call]] = calls) -> dict[str, int]:
     """Next to no memory, then a piece more, and so on, for every call."""
     found = {"tried": 0, "without memory": 0, "calls without memory": 0}
-    for call in calls():
+    for call in of():
         before, failed = references(), 0
         for left in range(steps):
             faulthandler.dump_traceback_later(60, exit=True)

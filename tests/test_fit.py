@@ -348,6 +348,50 @@ def test_an_interrupt_is_noticed_soon_and_leaves_whole_steps():
     assert np.isfinite(history.loss).all()
 
 
+@pytest.mark.parametrize("kind", ["Momentum", "Adam"])
+def test_a_callback_that_drops_the_state_of_the_optimizer(kind):
+    """What an epoch works on stays alive until the end."""
+    x, t = data(40, (5, 10, 3), np.float64)
+    found = []
+    for drops in (False, True):
+        model, optimizer, kept = two_layers((5, 10, 3), np.float64), OPTIMIZERS[kind](), []
+
+        def callback(history, drops=drops, optimizer=optimizer, kept=kept):
+            if drops and optimizer.v:
+                kept.extend(np.full_like(a, np.nan) for a in optimizer.v for _ in range(20))
+                optimizer.v.clear()
+                kept.extend(np.full_like(a, np.nan) for a in kept[:80])
+
+        fastnet.fit(model, x, t, epochs=5, optimizer=optimizer, seed=0, callback=callback)
+        found.append(model.params)
+        assert all(np.isnan(a).all() for a in kept)
+    assert_same_bits(*found)
+
+
+def test_an_interrupt_at_the_end_of_an_epoch_leaves_whole_steps(monkeypatch):
+    """While what has been trained in copies goes back into the parameters."""
+    x, t = data(40, (5, 10, 3), np.float64)
+    model, optimizer = two_layers((5, 10, 3), np.float64), fastnet.Adam(0.01)
+    twin, other = two_layers((5, 10, 3), np.float64), fastnet.Adam(0.01)
+    for layer in model.layers[::2]:
+        layer.params[0] = np.asfortranarray(layer.params[0])
+    settle, calls = epochs.Epochs._settle, []
+
+    def interrupted(self):
+        calls.append(self)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        settle(self)
+
+    monkeypatch.setattr(epochs.Epochs, "_settle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fastnet.fit(model, x, t, epochs=2, optimizer=optimizer, seed=0)
+    monkeypatch.undo()
+    fastnet.fit(twin, x, t, epochs=1, optimizer=other, seed=0)
+    assert_same_bits([p for layer in model.layers for p in layer.params], twin.params)
+    assert optimizer.iter == other.iter
+
+
 def test_other_threads_run_meanwhile():
     sizes = (100, 200, 10)
     x, t = data(20_000, sizes, np.float32)
@@ -507,6 +551,40 @@ def test_state_of_another_network_is_refused():
             fastnet.fit(two_layers(sizes, float), x, t, optimizer=optimizer)
     with pytest.raises(ValueError, match="4 arrays for 2 parameters"):
         fastnet.fit(fastnet.Sequential([affine(2, 3, float, 0)]), x, t, optimizer=optimizer)
+
+
+def test_a_callback_that_cannot_be_called_is_told_before_anything_changes():
+    x, t = data(40, (5, 10, 3), np.float64)
+    model = two_layers((5, 10, 3), np.float64)
+    before = [p.copy() for p in model.params]
+    with pytest.raises(TypeError, match="callback must be callable, not int"):
+        fastnet.fit(model, x, t, callback=3)
+    assert_same_bits(model.params, before)
+
+
+def test_a_parameter_whose_elements_overlap():
+    x, t = data(40, (5, 10, 3), np.float64)
+    model = two_layers((5, 10, 3), np.float64)
+    whole = np.ones(14)
+    model.layers[0].params[0] = np.lib.stride_tricks.as_strided(whole, (5, 10), (8, 8))
+    with pytest.raises(ValueError, match="elements of W of layer 0 overlap"):
+        fastnet.fit(model, x, t)
+    assert (whole == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda x, t: (x,), ValueError),
+        (lambda x, t: (x, t, t), ValueError),
+        (lambda x, t: x, TypeError),
+        (lambda x, t: 3, TypeError),
+    ],
+)
+def test_validation_that_is_no_pair(make, error):
+    x, t = data(40, (5, 10, 3), np.float64)
+    with pytest.raises(error, match=r"validation must be a pair \(x, t\)"):
+        fastnet.fit(two_layers((5, 10, 3), np.float64), x, t, validation=make(x, t))
 
 
 def test_no_epochs():

@@ -492,6 +492,27 @@ def test_gradients_that_overlap_the_weights():
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("into", [0, 1], ids=["dW", "db"])
+@pytest.mark.parametrize("which", ["x", "W", "transposed W", "dout"])
+def test_what_lies_in_an_array_of_gradients(which, into):
+    """The result is that of arrays which do not overlap, though they are views of the gradients."""
+    rng = np.random.default_rng(0)
+    x, dout, W = (rng.standard_normal((3, 3)) for _ in range(3))
+    grads = [np.zeros((3, 3)), np.zeros(3)]
+    view = grads[into] if into == 0 else np.broadcast_to(grads[1], (3, 3))
+    given = {"x": x, "W": W, "dout": dout}
+    grads[into][...] = given[which[-1] if "W" in which else which][0] if into else rng.standard_normal((3, 3))
+    given[which[-1] if "W" in which else which] = view.T if which == "transposed W" else view
+    want = [given["dout"] @ given["W"].T, given["x"].T @ given["dout"], given["dout"].sum(axis=0)]
+    layer = fastnet.Affine(given["W"], np.zeros(3))
+    fastnet.Affine(np.ones((3, 3)), np.zeros(3)).forward(x)
+    layer.grads[:] = grads
+    layer.forward(given["x"])
+    got = [layer.backward(given["dout"]), *grads]
+    for one, expected in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-12, atol=1e-14)
+
+
 def test_a_failed_forward_leaves_nothing_to_go_back_on():
     net = fastnet.TwoLayerNet(3, 4, 2)
     x, t = np.ones((5, 3)), np.zeros(5, int)

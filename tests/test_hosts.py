@@ -1,4 +1,4 @@
-"""Threads and processes that predict at once, begin and end, under each threading layer of Numba and none.
+"""Threads and processes that predict or train, begin and end, under each threading layer of Numba and none.
 
 Each scenario runs in a process of its own, where a signal, a hang and a wrong bit all fail it.
 """
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 each_layer = pytest.mark.parametrize("layer", LAYERS)
 THREADS = {"settings": 300, "edited": 200, "replaced": 200, "dropped": 64}
 PROCESSES = {"interrupts": 100, "ends": 3}
+TRAINING = {"trains": 4, "same": 10, "forks": 2, "workers": 1, "interrupts": 80, "ends": 1}
 
 
 @pytest.mark.parametrize("count", [64])
@@ -51,6 +52,11 @@ def test_ends(scenario, record_property):
     record_property("tried", tried("tests.host_processes", scenario, "none", PROCESSES[scenario]))
 
 
+@pytest.mark.parametrize("scenario", TRAINING)
+def test_training(scenario, record_property):
+    record_property("tried", tried("tests.host_training", scenario, "none", TRAINING[scenario]))
+
+
 @pytest.mark.parametrize(
     "scenario", ["fork_while_compiling", "fork_while_importing", "interrupted_compilation"]
 )
@@ -70,6 +76,12 @@ def test_while_compiling(scenario, tmp_path, record_property):
         ("tests.host_processes", "workers", 20),
         ("tests.host_processes", "interrupts", 2000),
         ("tests.host_processes", "ends", 50),
+        ("tests.host_training", "trains", 100),
+        ("tests.host_training", "same", 200),
+        ("tests.host_training", "forks", 60),
+        ("tests.host_training", "workers", 10),
+        ("tests.host_training", "interrupts", 1000),
+        ("tests.host_training", "ends", 20),
     ],
 )
 def test_long(program, scenario, count, layer, record_property):

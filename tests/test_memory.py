@@ -97,10 +97,10 @@ def test_peak_of_the_command(monkeypatch, tmp_path, capsys):
 MALLOC = {"MALLOC_TOP_PAD_": "0", "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
 
 
-def without_memory(what, number):
-    """What ``tests.scarce_memory`` tried; a signal, a hang or another error there is one here."""
+def without_memory(what, number, program="tests.scarce_memory"):
+    """What such a program tried; a signal, a hang or another error there is one here."""
     settings = environment(OPENBLAS_NUM_THREADS="1", **MALLOC)
-    command = [sys.executable, "-P", "-m", "tests.scarce_memory", what, str(number)]
+    command = [sys.executable, "-P", "-m", program, what, str(number)]
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=1800)
     assert done.returncode >= 0, f"{signal.Signals(-done.returncode).name}\n{done.stderr}"
     assert done.returncode == 0, done.stderr

@@ -160,3 +160,50 @@ def test_a_rate_that_is_none(lr):
     with pytest.raises((TypeError, ValueError)):
         fastnet.SGD(lr).update([p], [np.ones(3)])
     np.testing.assert_array_equal(p, 1)
+
+
+@pytest.mark.parametrize("name", ["Momentum", "Adam"])
+def test_a_first_step_that_is_refused_leaves_no_state(name):
+    """Zeros of whole numbers would cut off what later steps add to them."""
+    fast, twin = pair(name)
+    with pytest.raises(TypeError, match="dtype"):
+        fast.update([np.ones(3, int)], [np.ones(3)])
+    assert fast.v is None
+    params, copies = [np.ones(3)], [np.ones(3)]
+    for _ in range(3):
+        fast.update(params, [np.ones(3)])
+        twin.update(copies, [np.ones(3)])
+    np.testing.assert_array_equal(params, copies)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_that_fails_on_its_way_is_taken_back(name):
+    fast, _ = pair(name, lr=np.array([0.1, 0.2, 0.3]))
+    params = [np.ones(3), np.ones(2)]
+    with pytest.raises((TypeError, ValueError)):
+        fast.update(params, [np.ones(3), np.ones(2)])
+    assert all((p == 1).all() for p in params)
+    assert getattr(fast, "iter", 0) == 0
+    assert state(fast) == []
+
+
+@pytest.mark.parametrize("shift", [-3, -1, 0, 1, 3])
+@pytest.mark.parametrize("which", ["grads", "v", "m"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_arrays_that_overlap(name, which, shift):
+    """Steps are those of the reference, which reads all of an array before it writes."""
+    fast, twin = pair(name)
+    found = []
+    for optimizer in (fast, twin):
+        if not hasattr(optimizer, which) and which != "grads":
+            return
+        memory, grads = np.arange(1.0, 41.0), [np.linspace(1, 2, 20)]
+        params, over = [memory[5:25]], [memory[5 + shift : 25 + shift]]
+        optimizer.update([np.ones(20)], grads)
+        if which == "grads":
+            grads = over
+        else:
+            setattr(optimizer, which, over)
+        optimizer.update(params, grads)
+        found.append(memory)
+    np.testing.assert_allclose(*found, rtol=1e-14)

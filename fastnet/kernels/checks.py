@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastnet.kernels.gradients import TRAIN_BYTES
 from fastnet.kernels.headers import (
     TYPE,
+    data,
     is_array,
     is_contiguous,
     is_writeable,
@@ -12,9 +13,10 @@ from fastnet.kernels.headers import (
     list_length,
     ndim,
     same_kind,
+    stride,
 )
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.primitives import load_int64
+from fastnet.kernels.primitives import load_int64, store_int64
 
 #: what a table for training knows besides: the addresses of dtypes and of classes
 T_DTYPE, T_INT64, T_ARRAY_TYPE, T_LIST_TYPE, T_TABLE_BYTES = range(TRAIN_BYTES, TRAIN_BYTES + 40, 8)
@@ -40,6 +42,17 @@ def are_classes(t, rows, table):
 
 
 @kernel
+def copy_classes(t, width, target):
+    """Copy class numbers to where no other thread changes them after the check; whether all are in range."""
+    for i in range(length(t, 0)):
+        one = load_int64(data(t) + 8 * i)
+        if one < 0 or one >= width:
+            return False
+        store_int64(target + 8 * i, one)
+    return True
+
+
+@kernel
 def is_shaped(array, model):
     """Whether an array is contiguous, and of dtype and shape of `model`."""
     if not takes(array, model, ndim(model)):
@@ -54,6 +67,36 @@ def is_shaped(array, model):
 def is_like(array, model):
     """Whether it is writeable, besides."""
     return is_shaped(array, model) and is_writeable(array)
+
+
+@kernel
+def _first(array):
+    """The lowest address that an array covers."""
+    low = data(array)
+    for axis in range(ndim(array)):
+        low += min((length(array, axis) - 1) * stride(array, axis), 0)
+    return low
+
+
+@kernel
+def _beyond(array, size):
+    """The address beyond its last element."""
+    high = data(array) + size
+    for axis in range(ndim(array)):
+        high += max((length(array, axis) - 1) * stride(array, axis), 0)
+    return high
+
+
+@kernel
+def are_apart(one, other, size):
+    """Whether the ranges of memory that two arrays cover are apart; perhaps not if one is empty."""
+    return _beyond(one, size) <= _first(other) or _beyond(other, size) <= _first(one)
+
+
+@kernel
+def fits_beside(array, model, size):
+    """Whether it is writeable and like `model`, and no step that writes one could change the other."""
+    return is_like(array, model) and (are_apart(array, model, size) or elements_of(model) == 0)
 
 
 @kernel

@@ -11,8 +11,11 @@ import numpy as np
 
 from fastnet.kernels.cache import cached
 from fastnet.kernels.checks import (
+    are_apart,
     are_classes,
+    copy_classes,
     elements_of,
+    fits_beside,
     is_like,
     is_ours,
     is_shaped,
@@ -45,7 +48,7 @@ from fastnet.kernels.headers import (
 )
 from fastnet.kernels.jit import OPTIONS, njit
 from fastnet.kernels.losses import SOFTMAX_CLASSES, loss_scratch
-from fastnet.kernels.primitives import allocate, free, load_int64, size_of, stack_bytes
+from fastnet.kernels.primitives import allocate, free, size_of, stack_bytes
 from fastnet.kernels.target import CACHE_LINE
 from fastnet.kernels.updates import ADAM, MOMENTUM, NUMBERS
 
@@ -81,7 +84,11 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             fits = fits and takes(dx, dout, 2) and is_writeable(dx)
             fits = fits and length(dx, 0) == rows and length(dx, 1) == fan_in
             into = data(dx)
-        if not fits:
+        size = size_of(zero)
+        for written in (dw, db):
+            for read in (dout, x, w):
+                fits = fits and are_apart(written, read, size)
+        if not fits or not are_apart(dw, db, size):
             raise ValueError("arrays do not fit together")
         width = max(fan_in, fan_out)
         needed = zeros_bytes(zero, width) + affine_scratch(zero, rows, fan_in, fan_out)
@@ -132,10 +139,6 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if kind == SOFTMAX_CLASSES:
             if not are_classes(t, rows, table):
                 raise ValueError("arrays do not fit together")
-            for i in range(rows):
-                one = load_int64(data(t) + 8 * i)
-                if one < 0 or one >= width:
-                    raise ValueError("a class is out of range")
         elif not takes(t, x, 2) or length(t, 0) != rows or length(t, 1) != width:
             raise ValueError("arrays do not fit together")
         into = 0
@@ -143,7 +146,8 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             if not is_like(dz, x):
                 raise ValueError("arrays do not fit together")
             into = data(dz)
-        needed = CACHE_LINE + loss_scratch(zero, rows, width)
+        copied = 8 * rows if kind == SOFTMAX_CLASSES else 0
+        needed = CACHE_LINE + copied + loss_scratch(zero, rows, width)
         room = stack_bytes(_STACK_SCRATCH)
         taken = 0
         if needed > _STACK_SCRATCH:
@@ -151,9 +155,16 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             if taken == 0:
                 raise MemoryError("no memory for intermediate results")
             room = taken
+        targets = data(t)
+        if kind == SOFTMAX_CLASSES:
+            targets = room + CACHE_LINE
+            if not copy_classes(t, width, targets):
+                if taken != 0:
+                    free(taken)
+                raise ValueError("a class is out of range")
         loss_of_rows(
-            zero, table, kind, data(x), data(t), data(y), into, rows, width,
-            room + CACHE_LINE, room,
+            zero, table, kind, data(x), targets, data(y), into, rows, width,
+            room + CACHE_LINE + copied, room,
         )  # fmt: skip
         result = load_number(zero, room)
         if taken != 0:
@@ -180,11 +191,15 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             raise ValueError("lists do not fit together")
         for i in range(count):
             p = list_item(params, i)
-            fits = fits and is_ours(p, table) and is_like(p, p) and is_like(list_item(grads, i), p)
+            fits = fits and is_ours(p, table) and is_like(p, p)
+            fits = fits and fits_beside(list_item(grads, i), p, size)
             if optimizer >= MOMENTUM:
-                fits = fits and is_like(list_item(squares, i), p)
+                fits = fits and fits_beside(list_item(squares, i), p, size)
+                fits = fits and are_apart(list_item(squares, i), list_item(grads, i), size)
             if optimizer >= ADAM:
-                fits = fits and is_like(list_item(means, i), p)
+                fits = fits and fits_beside(list_item(means, i), p, size)
+                fits = fits and are_apart(list_item(means, i), list_item(grads, i), size)
+                fits = fits and are_apart(list_item(means, i), list_item(squares, i), size)
         if not fits:
             raise ValueError("arrays do not fit together")
         for i in range(count):
