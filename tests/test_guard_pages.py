@@ -80,7 +80,7 @@ def test_fenced_training(record_property):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:29", "large", "wide"])
+@pytest.mark.parametrize("group", ["product:29", "edges:29", "networks:29", "large"])
 def test_all_training_fenced(group, record_property):
     count = tried("tests.guarded_training", group, timeout=3600)
     record_property("tried", count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastnet.kernels.headers import (
     BYTES_DATA,
+    are_apart,
     data,
     is_writeable,
     length,
@@ -103,37 +104,19 @@ def bind_out(out, x, axes, batch, columns, table):
 
 
 @kernel
-def may_write(out, batch, columns, table, size):
-    """Whether `out`, bound before, is surely writeable and shares no memory with an input nor with itself.
+def may_write(out, x, dense, columns, size):
+    """Whether `out` is surely writeable and apart from x, from all arrays of the layers, and from itself.
 
-    Only what lies row by row in memory is looked at; as for inputs, their first and last bytes are.
+    It is if it lies row by row in memory, before the first byte of each of them or behind the last.
     """
-    row, first = load_int64(table + OUT_ROW), load_int64(table + OUT)
-    if not is_writeable(out) or (columns > 1 and load_int64(table + OUT_COL) != size):
+    axes = ndim(out)
+    if not is_writeable(out) or (columns > 1 and stride(out, axes - 1) != size):
         return False
-    if batch > 1 and row < columns * size:
+    if axes == 2 and length(out, 0) > 1 and stride(out, 0) < columns * size:
         return False
-    stop = first + max(batch - 1, 0) * row + columns * size
-    fan_in = load_int64(table + CALL_BYTES + FAN_IN)
-    if _reaches(table, X, X_ROW, X_COL, batch, fan_in, size, first, stop):
-        return False
-    for i in range(load_int64(table + DEPTH)):
-        layer = table + CALL_BYTES + i * LAYER_BYTES
-        fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
-        if _reaches(layer, W, W_ROW, W_COL, fan_in, fan_out, size, first, stop):
-            return False
-        bias = load_int64(layer + BIAS)
-        if bias < stop and first < bias + fan_out * size:
-            return False
-    return True
-
-
-@kernel
-def _reaches(fields, address, row, col, rows, cols, size, first, stop):
-    """Whether a matrix has its first byte before `stop` and its last one from `first` on."""
-    if rows == 0 or cols == 0:
-        return False
-    low = load_int64(fields + address)
-    down, along = (rows - 1) * load_int64(fields + row), (cols - 1) * load_int64(fields + col)
-    high = low + max(down, 0) + max(along, 0) + size
-    return low + min(down, 0) + min(along, 0) < stop and first < high
+    apart = are_apart(out, x, size)
+    for i in range(list_length(dense)):
+        pair = params_of(list_item(dense, i), dense)
+        for j in range(2):
+            apart = apart and are_apart(out, list_item(pair, j), size)
+    return apart

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastnet.kernels.gradients import TRAIN_BYTES
 from fastnet.kernels.headers import (
     TYPE,
+    are_apart,
     data,
     is_array,
     is_contiguous,
@@ -13,7 +14,6 @@ from fastnet.kernels.headers import (
     list_length,
     ndim,
     same_kind,
-    stride,
 )
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import load_int64, store_int64
@@ -67,30 +67,6 @@ def is_shaped(array, model):
 def is_like(array, model):
     """Whether it is writeable, besides."""
     return is_shaped(array, model) and is_writeable(array)
-
-
-@kernel
-def _first(array):
-    """The lowest address that an array covers."""
-    low = data(array)
-    for axis in range(ndim(array)):
-        low += min((length(array, axis) - 1) * stride(array, axis), 0)
-    return low
-
-
-@kernel
-def _beyond(array, size):
-    """The address beyond its last element."""
-    high = data(array) + size
-    for axis in range(ndim(array)):
-        high += max((length(array, axis) - 1) * stride(array, axis), 0)
-    return high
-
-
-@kernel
-def are_apart(one, other, size):
-    """Whether the ranges of memory that two arrays cover are apart; perhaps not if one is empty."""
-    return _beyond(one, size) <= _first(other) or _beyond(other, size) <= _first(one)
 
 
 @kernel

@@ -101,7 +101,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         fits = code == BOUND
         if fits and out != none:
             fits = bind_out(out, x, axes, batch, columns, table) and (
-                list_item(recipe, CHECKED) != none or may_write(out, batch, columns, table, size)
+                list_item(recipe, CHECKED) != none or may_write(out, x, dense, columns, size)
             )
         if not fits:
             count_reference(none)

@@ -205,6 +205,30 @@ def stride(array, axis):
 
 
 @kernel
+def _first(array):
+    """The lowest address that an array covers."""
+    low = data(array)
+    for axis in range(ndim(array)):
+        low += min((length(array, axis) - 1) * stride(array, axis), 0)
+    return low
+
+
+@kernel
+def _beyond(array, size):
+    """The address beyond its last element."""
+    high = data(array) + size
+    for axis in range(ndim(array)):
+        high += max((length(array, axis) - 1) * stride(array, axis), 0)
+    return high
+
+
+@kernel
+def are_apart(one, other, size):
+    """Whether the ranges of memory that two arrays cover are apart; perhaps not if one is empty."""
+    return _beyond(one, size) <= _first(other) or _beyond(other, size) <= _first(one)
+
+
+@kernel
 def list_length(items):
     return load_int64(items + _LENGTH)
 

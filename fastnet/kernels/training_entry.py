@@ -11,7 +11,6 @@ import numpy as np
 
 from fastnet.kernels.cache import cached
 from fastnet.kernels.checks import (
-    are_apart,
     are_classes,
     copy_classes,
     elements_of,
@@ -35,6 +34,7 @@ from fastnet.kernels.gradients import (
 )
 from fastnet.kernels.headers import (
     address_of,
+    are_apart,
     data,
     is_contiguous,
     is_writeable,
