@@ -47,9 +47,11 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         lanes = VECTOR_BYTES // size_of(zero)
         vecs, whole = columns // lanes, (columns + lanes - 1) // lanes
-        line = 0
+        line, turned = 0, a_row == size_of(zero) and ahead_k == 0
         while rows > 0:
             height = tile_height(rows)
+            if turned:  # rows of A share lines: those of the rows to come
+                ahead, ahead_k = a + CACHE_LINE, a_k
             rest = columns - vecs * lanes
             v = 0
             while v < vecs or rest > 0:
@@ -71,7 +73,7 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
             if pack:
                 b, b_k, pack = pack, PANEL_ROW, 0
             line, ahead = line + CACHE_LINE, ahead + CACHE_LINE
-            if line >= PANEL_ROW:  # all of that panel is on its way
+            if line >= PANEL_ROW and not turned:  # all of that panel is on its way
                 ahead, ahead_k = c, 0
             a, init, c, rows = a + height * a_row, init + height * init_row, c + height * c_row, rows - height
         return 0
