@@ -327,9 +327,10 @@ def large(every: int) -> Iterator[Shape]:
 
 
 def wide(every: int) -> Iterator[Shape]:
-    """Few rows whose sums take more memory than panels of weights do."""
-    for rows in (6, 1, 4, 2, 5)[::every]:
-        yield Shape((6, 40_000), ("tanh",), rows)
+    """Few rows whose sums take more memory than panels of weights do; weights that come from afar."""
+    wide, far = (6, 40_000), (2050, 1030)
+    for sizes, rows in [(wide, 6), (wide, 4), (far, 49), (wide, 5), (far, 61), (wide, 1)][::every]:
+        yield Shape(sizes, ("tanh",), rows)
 
 
 def networks(every: int) -> Iterator[Shape]:

@@ -72,7 +72,7 @@ def test_fenced_training(record_property):
         "edges:1493",
         "networks:197",
         "large:59",
-        "wide:2",
+        "wide:3",
         timeout=600,
     )
     record_property("tried", count)

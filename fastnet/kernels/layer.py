@@ -41,6 +41,9 @@ STRADDLING_FEW, STRADDLING_BYTES = 4, 8 * VECTOR_BYTES
 #: rows of weights that are read together, whole chunks of them; and one panel of packed weights
 DEEP = 8 * CHUNK
 PANEL_BYTES = DEEP * PANEL_ROW
+#: weights so large, whose rows are pages or more, come from afar: for so many rows that many panels of
+#: them are packed together, as memory likes longer pieces of rows: a fifth of the time at 4096-4096 x 64
+FAR_WEIGHTS, PAGE, FAR_ROWS, PANELS = 1 << 23, 4096, 8 * TILE_ROWS, 4
 #: sums of two groups of rows; a square is read from the second's on where they are turned back
 _NARROW_BYTES = (NARROW + max(NARROW, VECTOR_BYTES // 4)) * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
@@ -175,14 +178,20 @@ def _activate_rows(zero, table, layer, rows, c, c_row):
 def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels):
     """DEEP rows of W at a time, panel by panel, each packed by the first row of tiles that reads it.
 
-    The other rows of tiles fetch the panel after it into the second-level cache meanwhile. Rows of A that
-    lie so far apart that they would collide in the caches are packed, too.
+    Weights from afar are packed PANELS at a time, before. Rows of tiles fetch the panel after those into the
+    second-level cache meanwhile. Rows of A that lie so far apart that they would collide in the caches are
+    packed, too.
     """
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, w_col = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL)
     bias, activation = load_int64(layer + BIAS), load_int64(layer + ACTIVATION)
     width = PANEL_ROW // size
+    before = w_col != size or rows < 2 * TILE_ROWS
+    group = width
+    far = w_row >= PAGE and fan_in * w_row >= FAR_WEIGHTS
+    if w_col == size and far and rows >= FAR_ROWS:
+        before, group = True, PANELS * width
     k = 0
     while k == 0 or k < fan_in:
         depth = min(DEEP, fan_in - k)
@@ -192,12 +201,19 @@ def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, pa
             piece, piece_row = pieces, depth * size
         for j in range(0, fan_out, width):
             columns = min(width, fan_out - j)
-            # the panel after this one, fetched meanwhile: to its right, else the first of those below
-            ahead = w + k * w_row + (j + width) * size if j + width < fan_out else w + (k + DEEP) * w_row
+            # the panel that comes for this one, fetched meanwhile: to its right, else one of those below
+            after = j + group
+            ahead = w + k * w_row + after * size
+            if after >= fan_out:
+                ahead = w + (k + DEEP) * w_row + j % group * size
             b, b_k, pack = w + k * w_row + j * w_col, w_row, panels
-            if w_col != size or rows < 2 * TILE_ROWS:
-                pack_panels(zero, table, b, w_row, w_col, depth, columns, panels, PANEL_BYTES)
-                b, b_k, pack, ahead = panels, PANEL_ROW, 0, panels
+            if before:
+                if j % group == 0:
+                    together = min(group, fan_out - j)
+                    pack_panels(zero, table, b, w_row, w_col, depth, together, panels, PANEL_BYTES)
+                b, b_k, pack = panels + j % group // width * PANEL_BYTES, PANEL_ROW, 0
+                if w_col != size:
+                    ahead = panels
             at = j * size
             sweep(
                 zero, table, rows, piece, piece_row, size, b, b_k,

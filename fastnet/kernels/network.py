@@ -10,6 +10,7 @@ from fastnet.kernels.layer import (
     DEEP,
     PACKED,
     PANEL_BYTES,
+    PANELS,
     is_narrow,
     outputs_in_lanes,
     samples_in_lanes,
@@ -95,7 +96,7 @@ def scratch_bytes(zero, table, by_samples, block):
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     packed = 0
     if may_pack(zero, table, block):
-        packed = block * DEEP * size_of(zero) + PANEL_BYTES
+        packed = block * DEEP * size_of(zero) + PANELS * PANEL_BYTES
     results = hidden_buffers(zero, table) * block * padded_row(zero, most)
     return CACHE_LINE + packed + results + streamed_bytes(zero, most, block)
 
