@@ -96,7 +96,7 @@ def network(activations: tuple[str, ...]) -> tuple[fastnet.Sequential, list[Any]
 
 @cache
 def values(dtype: str) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(1 << 21).astype(dtype)
+    return np.random.default_rng(0).standard_normal(1 << 22).astype(dtype)
 
 
 def drawn(dtype: str, shape: tuple[int, ...], at: int) -> np.ndarray:
