@@ -21,6 +21,7 @@ _NONE: list[Any] = []
 
 #: entry points by dtype, those that are there; they check every array, and raise ValueError
 compiled: dict[np.dtype[Any], Any] = {}
+_entries: dict[np.dtype[Any], Any] = {}
 
 
 class _Points:
@@ -45,7 +46,10 @@ def entries(dtype: np.dtype[Any]) -> Any:
 
         return training_entries(dtype)
 
-    return undisturbed(find)
+    found = _entries.get(dtype)
+    if found is None:
+        found = _entries[dtype] = undisturbed(find)
+    return found
 
 
 def points(dtype: Any) -> Any:

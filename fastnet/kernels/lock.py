@@ -8,11 +8,14 @@ import os
 import sys
 import threading
 from _thread import start_new_thread
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+#: seconds until the main thread does it itself, if no other has begun
+_PATIENCE = 1.0
 #: of the thread that compiles; it may come back here
 lock = threading.RLock()
 
@@ -55,15 +58,20 @@ def _compiles() -> bool:
 
 
 class _Task(Generic[T]):
-    __slots__ = ("_done", "_error", "_result", "_work")
+    __slots__ = ("_claims", "_done", "_error", "_result", "_work")
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._error: BaseException | None = None
+        #: who does it: the first. A thread that lacks memory to begin with never will
+        self._claims: deque[str] = deque()
         self._done = threading.Lock()
         self._done.acquire()
 
     def run(self) -> None:
+        self._claims.append("thread")
+        if self._claims[0] != "thread":
+            return
         try:
             with lock:
                 self._result = self._work()
@@ -73,7 +81,11 @@ class _Task(Generic[T]):
             self._done.release()
 
     def result(self) -> T:
-        self._done.acquire()
+        while not self._done.acquire(timeout=_PATIENCE):
+            self._claims.append("caller")
+            if self._claims[0] == "caller":
+                with lock:
+                    return self._work()
         if self._error is not None:
             try:
                 raise self._error
