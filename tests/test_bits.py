@@ -263,3 +263,23 @@ def test_harness_catches_one_bit_of_one_row():
         return y
 
     assert wrong(nudged) == [(64, [63])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(5, 64), (33, 128), (64, 256), (300, 512), (1024, 640)])
+def test_weights_may_begin_anywhere(sizes, dtype):
+    """Anywhere in a cache line, between elements, too: few rows read vectors that begin where lines do."""
+    net, rng = network(sizes, dtype)
+    W = net.layers[0].params[0]
+    x = rng.randn(6, sizes[0]).astype(dtype)
+    want = [bits(net.predict(x[:rows])) for rows in range(1, 7)]
+    memory = np.empty(W.nbytes + 128, np.uint8)
+    first = -memory.ctypes.data % 64
+    for place in [*range(0, 64, 4), 1, 2, 17, 63]:
+        moved = memory[first + place :][: W.nbytes].view(dtype).reshape(sizes)
+        moved[...] = W
+        net.layers[0].params[0] = moved
+        for rows in range(1, 7):
+            np.testing.assert_array_equal(
+                bits(net.predict(x[:rows])), want[rows - 1], f"{place}, {rows} rows"
+            )

@@ -672,6 +672,9 @@ def test_a_c_function_is_made_for_what_fits():
     with pytest.raises(ValueError, match="too wide for the stack"):
         fastnet.cfunc_predict(network((3, 20_000, 1))[0])
     assert fastnet.cfunc_predict(network((3, 3000, 1))[0]).address > 0
+    net = network((3, 1000, 1))[0]
+    net.layers[0].params[0] = np.asfortranarray(net.layers[0].params[0])
+    assert fastnet.cfunc_predict(net).address > 0
 
 
 def test_many_threads_call_one_c_function():

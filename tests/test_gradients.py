@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import inspect
 import pickle
 import weakref
 
@@ -559,3 +560,10 @@ def test_nan_goes_through():
     dout[2, 1] = np.nan
     for got, want in zip(gradients(c.fast, c.x, dout), gradients(c.ref, c.x, dout), strict=True):
         np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
+@pytest.mark.parametrize("kind", [fastnet.Affine, fastnet.Sigmoid, fastnet.Sequential, fastnet.TwoLayerNet])
+def test_classes_have_grads_to_look_at(kind):
+    """As `inspect` and mocks do."""
+    assert "grads" in dict(inspect.getmembers(kind))
+    assert kind.grads.__doc__

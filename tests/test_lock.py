@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import types
 
 import numba.core.compiler_lock
 import pytest
@@ -40,6 +42,21 @@ def test_who_has_a_lock_that_the_other_would_wait_for(held):
     """As within a function that Numba compiles for somebody else."""
     with held:
         assert undisturbed(owned) == HERE
+
+
+def test_while_another_thread_imports_numba(monkeypatch):
+    """The module is there, what it is to define is not."""
+    name = "numba.core.compiler_lock"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    assert undisturbed(owned) != HERE
+
+
+def test_threads_with_little_stack():
+    before = threading.stack_size(64 * 1024)
+    try:
+        assert undisturbed(owned) == HERE
+    finally:
+        threading.stack_size(before)
 
 
 def test_an_error_comes_back():

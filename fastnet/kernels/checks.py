@@ -42,9 +42,9 @@ def are_classes(t, rows, table):
 
 
 @kernel
-def copy_classes(t, width, target):
+def copy_classes(t, rows, width, target):
     """Copy class numbers to where no other thread changes them after the check; whether all are in range."""
-    for i in range(length(t, 0)):
+    for i in range(rows):
         one = load_int64(data(t) + 8 * i)
         if one < 0 or one >= width:
             return False

@@ -68,8 +68,10 @@ def run_strips(zero, table, shared, buffers, rows, strips, scratch):
         c, c_row = buffers + i % 2 * rows * row_bytes, row_bytes
         if i == depth - 1:
             c, c_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
-        panels = (fan_out * size + PANEL_ROW - 1) // PANEL_ROW
-        width = (panels + strips - 1) // strips * PANEL_ROW // size
+        # whole cache lines: then a strip's weights lie as its layer's do, and ask for no other scratch
+        unit = max(PANEL_ROW, CACHE_LINE)
+        units = (fan_out * size + unit - 1) // unit
+        width = (units + strips - 1) // strips * unit // size
         first = part * width
         if first < fan_out:
             for at in range(0, CALL_BYTES, 8):

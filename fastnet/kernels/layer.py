@@ -59,6 +59,12 @@ IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED, STRADDLING = range(6)
 
 
 @kernel
+def panel_room(fan_in, rows):
+    """Bytes that packed weights take, at most, for so many rows or fewer."""
+    return PANELS * PANEL_BYTES if rows >= FAR_ROWS else min(fan_in, DEEP) * PANEL_ROW
+
+
+@kernel
 def is_narrow(zero, fan_in, fan_out, rows):
     return fan_out <= NARROW and fan_in >= NARROW_FAN_IN and rows * size_of(zero) >= VECTOR_BYTES
 
@@ -250,7 +256,7 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
-    head, last = first_place(w, w_row), fan_out * size - VECTOR_BYTES
+    head, last = first_place(zero, w, w_row), fan_out * size - VECTOR_BYTES
     vecs = vectors(fan_out * size, head)
     sums_row = vecs * VECTOR_BYTES
     sums = partial + rows * sums_row

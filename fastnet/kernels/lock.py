@@ -39,7 +39,7 @@ def undisturbed(work: Callable[[], T]) -> T:
     compiler, could leave Numba's own lock taken for ever. So the main thread has another thread work, and
     waits; an exception ends the waiting only.
     """
-    if threading.current_thread() is threading.main_thread() and not _compiles() and not sys.is_finalizing():
+    if threading.current_thread() is threading.main_thread() and not _compiles() and _may_start():
         task = _Task(work)
         try:
             start_new_thread(task.run, ())
@@ -51,17 +51,24 @@ def undisturbed(work: Callable[[], T]) -> T:
         return work()
 
 
+def _may_start() -> bool:
+    """Whether a thread begun now would run, and with as much stack as a compiler may need."""
+    return not sys.is_finalizing() and threading.stack_size() == 0
+
+
 def _compiles() -> bool:
     """Whether this thread has this lock, or Numba's: another thread would wait for it in vain."""
-    numba = sys.modules.get("numba.core.compiler_lock")
-    return lock._is_owned() or (numba is not None and numba.global_compiler_lock.is_locked())  # type: ignore[attr-defined]
+    module = sys.modules.get("numba.core.compiler_lock")
+    numbas = getattr(module, "global_compiler_lock", None)  # None while another thread imports it
+    return lock._is_owned() or (numbas is not None and numbas.is_locked())  # type: ignore[attr-defined]
 
 
 class _Task(Generic[T]):
-    __slots__ = ("_claims", "_done", "_error", "_result", "_work")
+    __slots__ = ("_claims", "_done", "_error", "_process", "_result", "_work")
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
+        self._process = os.getpid()
         self._error: BaseException | None = None
         #: who does it: the first. A thread that lacks memory to begin with never will
         self._claims: deque[str] = deque()
@@ -83,12 +90,13 @@ class _Task(Generic[T]):
     def result(self) -> T:
         while not self._done.acquire(timeout=_PATIENCE):
             self._claims.append("caller")
-            if self._claims[0] == "caller":
+            if self._claims[0] == "caller" or os.getpid() != self._process:  # a signal handler has forked
                 with lock:
                     return self._work()
-        if self._error is not None:
+        error, self._error = self._error, None
+        if error is not None:
             try:
-                raise self._error
+                raise error
             finally:
-                del self  # the error's traceback holds this frame
+                del error, self  # its traceback holds this frame
         return self._result

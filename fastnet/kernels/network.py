@@ -9,10 +9,9 @@ from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import (
     DEEP,
     PACKED,
-    PANEL_BYTES,
-    PANELS,
     is_narrow,
     outputs_in_lanes,
+    panel_room,
     samples_in_lanes,
     streamed_bytes,
     way,
@@ -96,7 +95,7 @@ def scratch_bytes(zero, table, by_samples, block):
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     packed = 0
     if may_pack(zero, table, block):
-        packed = block * DEEP * size_of(zero) + PANELS * PANEL_BYTES
+        packed = block * DEEP * size_of(zero) + panel_room(DEEP, block)
     results = hidden_buffers(zero, table) * block * padded_row(zero, most)
     return CACHE_LINE + packed + results + streamed_bytes(zero, most, block)
 

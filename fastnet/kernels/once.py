@@ -22,5 +22,7 @@ class once(Generic[T]):
         self._name = name
 
     def __get__(self, instance: Any, owner: Any = None) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value] # as a property of a class does
         found: T = vars(instance).setdefault(self._name, self._find(instance))
         return found

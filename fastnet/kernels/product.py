@@ -14,7 +14,7 @@ from numba import types
 from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import DEEP, PANEL_BYTES, PANELS, outputs_in_lanes, streamed_bytes
+from fastnet.kernels.layer import DEEP, outputs_in_lanes, panel_room, streamed_bytes
 from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
     call,
@@ -55,7 +55,7 @@ def product_scratch(zero, fan_in, fan_out, rows):
     block = min(rows, _BLOCK)
     depth = min(fan_in, DEEP)
     sums = block * padded_row(zero, fan_out) + streamed_bytes(zero, fan_out, block)
-    return CACHE_LINE + sums + block * depth * size + PANELS * PANEL_BYTES
+    return CACHE_LINE + sums + block * depth * size + panel_room(fan_in, block)
 
 
 def compile_product(element: Any, digest: str, cache: bool) -> Any:
@@ -82,7 +82,7 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
         padded = padded_row(zero, fan_out)
         partial = wide + block * padded
         panels = partial + streamed_bytes(zero, fan_out, block)
-        pieces = panels + PANELS * PANEL_BYTES
+        pieces = panels + panel_room(fan_in, block)
         whole = row % VECTOR_BYTES == 0
         first = 0
         while first < rows:

@@ -166,7 +166,7 @@ def run_small(zero, table, rows):
             layer = table + CALL_BYTES + i * LAYER_BYTES
             fan_out = load_int64(layer + FAN_OUT)
             w, w_row = load_int64(layer + W), load_int64(layer + W_ROW)
-            head = first_place(w, w_row) if fan_out * size >= _WIDE else 0
+            head = first_place(zero, w, w_row) if fan_out * size >= _WIDE else 0
             row_sums(
                 zero, a, a_k, w, w_row, load_int64(layer + BIAS), here, load_int64(layer + FAN_IN), fan_out,
                 head,

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.primitives import copy_vector, itemsize
+from fastnet.kernels.primitives import copy_vector, itemsize, size_of
 from fastnet.kernels.target import TILES, VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
@@ -27,9 +27,13 @@ MOST_STREAMED = max(STREAM_VECTORS)
 
 
 @kernel
-def first_place(w, w_row):
-    """Where, in bytes, the first vector would begin: before the first column if that is at no boundary."""
-    return -(w % VECTOR_BYTES) if w_row % VECTOR_BYTES == 0 else 0
+def first_place(zero, w, w_row):
+    """Where, in bytes, the first vector would begin: before the first column if that is at no boundary.
+
+    0 if no vector could begin at one: rows are no whole vectors apart, or W lies across its own elements.
+    """
+    before = w % VECTOR_BYTES
+    return -before if w_row % VECTOR_BYTES == 0 and before % size_of(zero) == 0 else 0
 
 
 @kernel

@@ -158,7 +158,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         targets = data(t)
         if kind == SOFTMAX_CLASSES:
             targets = room + CACHE_LINE
-            if not copy_classes(t, width, targets):
+            if not copy_classes(t, rows, width, targets):
                 if taken != 0:
                     free(taken)
                 raise ValueError("a class is out of range")
