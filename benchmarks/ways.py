@@ -28,6 +28,8 @@ class Way(NamedTuple):
     activation: str = ""
     #: whether weights lie column by column
     transposed: bool = False
+    #: bytes behind the start of a cache line where weights begin: how NumPy puts them changes from run to run
+    begins: int = 0
 
 
 #: Append only.
@@ -49,15 +51,27 @@ WAYS = {
     "relu": Way((128,), 256, "relu"),
     "softmax": Way((128,), 256, "softmax"),
     "few rows, transposed": Way((240, 240), 4, transposed=True),
+    "one row, across lines": Way((256, 256), 1, begins=16),
+    "packed, across lines": Way((240, 240), 240, begins=16),
 }
+
+
+def placed(W: np.ndarray, way: Way) -> np.ndarray:
+    """A copy of weights that lies as a way has them."""
+    memory = np.empty(W.nbytes + 128, np.uint8)
+    first = -memory.ctypes.data % 64 + way.begins
+    shape = W.shape[::-1] if way.transposed else W.shape
+    copy = memory[first : first + W.nbytes].view(W.dtype).reshape(shape)
+    copy = copy.T if way.transposed else copy
+    copy[...] = W
+    return copy
 
 
 def way_problem(name: str, dtype: str, max_size: int | None = None) -> Problem:
     """Return the problem of a way, or raise NotImplementedError if this fastnet lacks a layer of it."""
     way = WAYS[name]
     affine, x = draw(name, (way.sizes, way.rows), dtype, max_size)
-    if way.transposed:
-        affine = [reference.Affine(np.asfortranarray(W), b) for W, b in (layer.params for layer in affine)]
+    affine = [reference.Affine(placed(W, way), b) for W, b in (layer.params for layer in affine)]
     layers = [*affine, *([ACTIVATIONS[way.activation]()] if way.activation else [])]
     if lacking := {type(layer).__name__ for layer in layers} - set(fastnet.__all__):
         raise NotImplementedError(f"this fastnet has no {', '.join(lacking)}")

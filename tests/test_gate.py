@@ -416,6 +416,8 @@ DESCRIBED = {
     "packed": ("outputs", "packed"),
     "packed, transposed": ("outputs", "packed"),
     "few rows, transposed": ("outputs", "transposed"),
+    "one row, across lines": ("outputs", "streamed"),
+    "packed, across lines": ("outputs", "packed"),
     "narrow": ("outputs", "broadcast"),
     "samples in lanes": ("samples", "broadcast"),
     "samples in lanes, softmax": ("samples", "broadcast"),

@@ -127,7 +127,7 @@ print(value)
 
 def test_command_line_below_a_limit_of_addresses(tmp_path):
     pytest.importorskip("safetensors")
-    net, rows, width = network(512, 8, 3), 1_200_000, 512
+    net, rows, width = network(512, 8, 3), 1_500_000, 512
     fastnet.save(net, tmp_path / "model.safetensors")
     some = sparse(tmp_path / "x.npy", rows, width)
     sparse(tmp_path / "first.npy", 20_000, width)

@@ -280,12 +280,6 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
 
 
 @kernel
-def streamed_bytes(zero, columns, rows):
-    """What `_streamed` needs of `partial`, for so many rows or fewer."""
-    return 2 * min(rows, MOST_STREAMED) * (columns * size_of(zero) // VECTOR_BYTES + 2) * VECTOR_BYTES
-
-
-@kernel
 def samples_in_lanes(zero, table, layer, a, row_bytes, vecs, c, zeros, biases):
     """One layer for vectors of samples; weights are broadcast element by element."""
     size = size_of(zero)

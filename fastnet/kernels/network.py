@@ -13,11 +13,11 @@ from fastnet.kernels.layer import (
     outputs_in_lanes,
     panel_room,
     samples_in_lanes,
-    streamed_bytes,
     way,
 )
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
+from fastnet.kernels.stream import streamed_bytes
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,

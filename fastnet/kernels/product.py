@@ -14,7 +14,7 @@ from numba import types
 from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import DEEP, outputs_in_lanes, panel_room, streamed_bytes
+from fastnet.kernels.layer import DEEP, outputs_in_lanes, panel_room
 from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
     call,
@@ -26,6 +26,7 @@ from fastnet.kernels.primitives import (
     store_int64,
 )
 from fastnet.kernels.steps import softmax_of_rows
+from fastnet.kernels.stream import streamed_bytes
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,

@@ -43,6 +43,12 @@ def vectors(row_bytes, head):
 
 
 @kernel
+def streamed_bytes(zero, columns, rows):
+    """Bytes for the sums of so many rows or fewer: those of the chunk at hand, and those of all before."""
+    return 2 * min(rows, MOST_STREAMED) * (columns * size_of(zero) // VECTOR_BYTES + 2) * VECTOR_BYTES
+
+
+@kernel
 def put_in_place(zero, sums, head, last, vecs, c):
     """A row of sums by vector to its columns."""
     for i in range(vecs):
