@@ -103,7 +103,7 @@ print(value, x.nbytes, out.nbytes)
 
 
 def test_memory_maps_larger_than_the_limit(tmp_path):
-    net, rows = network(16, 8, 16), 12_000_000
+    net, rows = network(16, 8, 16), 16_000_000
     (tmp_path / "net.pickle").write_bytes(pickle.dumps(net))
     try:
         some = sparse(tmp_path / "x.npy", rows, 16)
