@@ -185,6 +185,12 @@ class Shy(np.ndarray):
         return super().__getattribute__(name)
 
 
+def _chararray(a: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer NumPy warns of the class
+        return np.zeros(a.shape, "S2").view(np.char.chararray)
+
+
 def _matrix(a: np.ndarray) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)
@@ -199,7 +205,7 @@ SUBCLASSES: dict[str, Callable[[np.ndarray], Any]] = {
     "matrix": _matrix,
     "masked": lambda a: np.ma.masked_array(a, mask=np.arange(a.size).reshape(a.shape) % 3 == 1),
     "recarray": lambda a: a.view(np.recarray),
-    "chararray": lambda a: np.zeros(a.shape, "S2").view(np.char.chararray),
+    "chararray": _chararray,
     **{
         cls.__name__: lambda a, cls=cls: a.view(cls)
         for cls in (Tagged, Unfinished, NoUfuncs, Declining, Talking, Failing, *LIARS.values())
