@@ -57,7 +57,7 @@ WAYS = {
 
 
 def placed(W: np.ndarray, way: Way) -> np.ndarray:
-    """A copy of weights that lies as a way has them."""
+    """A copy of weights that lies as a way has them; made here, as an older fastnet is measured, too."""
     memory = np.empty(W.nbytes + 128, np.uint8)
     first = -memory.ctypes.data % 64 + way.begins
     shape = W.shape[::-1] if way.transposed else W.shape

@@ -42,14 +42,11 @@ def entries(dtype: np.dtype[Any]) -> Any:
     """The compiled entry points for float32 or float64, each compiled or loaded when it is asked for."""
 
     def find() -> Any:  # the import, too: a fork meanwhile would leave the child half of it
-        from fastnet.kernels.training_entries import training_entries
+        from fastnet.kernels.training_entries import TrainingEntries
 
-        return training_entries(dtype)
+        return _entries.setdefault(dtype, TrainingEntries(dtype))
 
-    found = _entries.get(dtype)
-    if found is None:
-        found = _entries[dtype] = undisturbed(find)
-    return found
+    return _entries.get(dtype) or undisturbed(find)
 
 
 def points(dtype: Any) -> Any:

@@ -284,10 +284,16 @@ def ends(count: int) -> int:
     """Children that end in every way while they predict, or predict while they end."""
     mixed = calls(SMALL[:1] + LARGE)
 
+    return end_in_every_way([call.check for call in mixed], count)
+
+
+def end_in_every_way(checks: list[Callable[[], object]], count: int) -> int:
+    """Children that end while a thread makes these checks, or that make them while they end."""
+
     def work() -> None:
-        for call in mixed:
+        for check in checks:
             try:
-                call.check()
+                check()
             except Exception as error:
                 os.write(2, f"at the end: {error!r}\n".encode())
                 os._exit(1)
@@ -296,11 +302,6 @@ def ends(count: int) -> int:
         while True:
             work()
 
-    return end_in_every_way(work, forever, count)
-
-
-def end_in_every_way(work: Callable[[], None], forever: Callable[[], None], count: int) -> int:
-    """Children that end while a thread is in `forever`, or that call `work` while they end."""
     for end in ENDS:
         for _ in range(count):
             child = os.fork()

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -295,21 +296,7 @@ def steps_of(job: Job, epochs: int) -> dict[bytes, int]:
 
 def ends(count: int) -> int:
     """Children that end in every way while a thread trains, or train while they end."""
-    found = jobs()
-
-    def work() -> None:
-        for i, job in enumerate(found):
-            try:
-                job.check(i)
-            except Exception as error:
-                os.write(2, f"at the end: {error!r}\n".encode())
-                os._exit(1)
-
-    def forever() -> None:
-        while True:
-            work()
-
-    return end_in_every_way(work, forever, count)
+    return end_in_every_way([partial(job.check, i) for i, job in enumerate(jobs())], count)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -614,13 +614,8 @@ class Changes(RuleBasedStateMachine):
         return (*REFUSALS, MemoryError, type(refusal))
 
 
-def main(notes: str, *groups: str) -> None:
-    """Each group is its name, a colon, and how many examples."""
-    examples = Examples(Notebook(notes))
-    for dtype in KERNEL_DTYPES:  # compiled before anybody waits for an answer
-        net = case("Sequential2", dtype).fast
-        fastnet.explain(net, 3, dtype)
-        fastnet.cfunc_predict(net, "row")
+def run_groups(examples: Any, groups: Sequence[str]) -> None:
+    """Methods of `examples` by name, each with so many of them, and the count of all."""
     for group in groups:
         name, _, number = group.partition(":")
         getattr(examples, name)(
@@ -633,6 +628,16 @@ def main(notes: str, *groups: str) -> None:
             )
         )
     examples.notebook.close()
+
+
+def main(notes: str, *groups: str) -> None:
+    """Each group is its name, a colon, and how many examples."""
+    examples = Examples(Notebook(notes))
+    for dtype in KERNEL_DTYPES:  # compiled before anybody waits for an answer
+        net = case("Sequential2", dtype).fast
+        fastnet.explain(net, 3, dtype)
+        fastnet.cfunc_predict(net, "row")
+    run_groups(examples, groups)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import sys
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import fastnet
 from fastnet import reference
-from tests.hostile import FOREVER
+from tests.hostile import FOREVER, run_groups
 from tests.isolation import Notebook, no_hang
 from tests.poisons import ARRAYS, CHANGING, SUBCLASSES
 from tests.training_options import OPTIONS, PLAIN
@@ -247,18 +247,7 @@ def main(notes: str, *groups: str) -> None:
         pair = Pair(dtype, (3, 4, 2), 5, "Tanh", "SoftmaxWithLoss")
         fastnet.fit(pair.nets[0], pair.x, pair.t)
         examples.healthy(pair, "first")
-    for group in groups:
-        name, _, number = group.partition(":")
-        getattr(examples, name)(
-            settings(
-                max_examples=int(number),
-                deadline=None,
-                derandomize=True,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            )
-        )
-    examples.notebook.close()
+    run_groups(examples, groups)
 
 
 if __name__ == "__main__":

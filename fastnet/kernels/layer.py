@@ -49,7 +49,6 @@ _NARROW_BYTES = (NARROW + max(NARROW, VECTOR_BYTES // 4)) * VECTOR_BYTES
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
-#: fewer still, MOST_STREAMED, take STREAM_DEPTH rows of weights, all along: up to a fifth less time
 #: columns of weights whose elements lie side by side are turned, not packed, for so many rows (for five to
 #: eight, turned once more, they took longer at most sizes, twice as long at 1024-1024 float32)
 TURNED_ROWS = NARROW

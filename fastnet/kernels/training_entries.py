@@ -91,11 +91,3 @@ class TrainingEntries:
             return function.overloads[signature].entry_point
 
         return with_cache_if_possible(compile)
-
-
-_entries: dict[Any, TrainingEntries] = {}
-
-
-def training_entries(dtype: np.dtype[Any]) -> TrainingEntries:
-    """The entry points for float32 or float64."""
-    return _entries.get(dtype) or _entries.setdefault(dtype, TrainingEntries(dtype))
