@@ -1,5 +1,7 @@
 """Hypothesis draws the same examples in every run, and is never timed: the first call compiles."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -10,3 +12,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("fastnet")
+
+# A shell that starts a run in the background has it ignore interrupts; tests of interrupts would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
