@@ -122,7 +122,7 @@ def _whole(count: int, lanes: int) -> int:
 
 
 def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
-    from fastnet.kernels import layer, plan, target
+    from fastnet.kernels import plan, target, ways
 
     compiled, zero = fused.kernels(ready.dtype), ready.dtype.type(0)
     sizes = [holder.params[0].shape for holder in ready.layers]
@@ -138,13 +138,13 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]
     by_samples, block, _ = choices[0]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
-    ways = {
-        layer.IN_PLACE: "in place",
-        layer.STREAMED: "streamed",
-        layer.STRADDLING: "streamed",
-        layer.PACKED: "packed",
-        layer.TURNED: "transposed",
-        layer.NARROWLY: "broadcast",  # the samples are in the lanes for once
+    reading = {
+        ways.IN_PLACE: "in place",
+        ways.STREAMED: "streamed",
+        ways.STRADDLING: "streamed",
+        ways.PACKED: "packed",
+        ways.TURNED: "transposed",
+        ways.NARROWLY: "broadcast",  # the samples are in the lanes for once
     }
     return Plan(
         "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),
@@ -152,7 +152,7 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
         "samples in lanes" if by_samples else "outputs in lanes",
         (target.TILE_ROWS, target.PANEL_VECTORS, lanes),
         block,
-        tuple("broadcast" if by_samples else ways[way] for _, _, way in choices),
+        tuple("broadcast" if by_samples else reading[way] for _, _, way in choices),
         threads,
         "columns" if by_columns > 1 else "rows",
         piece,

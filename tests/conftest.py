@@ -13,5 +13,5 @@ settings.register_profile(
 )
 settings.load_profile("fastnet")
 
-# A shell that starts a run in the background has it ignore interrupts; tests of interrupts would wait for ever.
+# A shell that starts a run in the background has it ignore interrupts, which some tests wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,6 +13,7 @@ from fastnet.kernels.columns import shared_bytes
 from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
 from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
 from fastnet.kernels.jit import source_digest, with_cache_if_possible
+from fastnet.kernels.layer import compile_layer
 from fastnet.kernels.lock import undisturbed
 from fastnet.kernels.network import compile_run_outputs, compile_run_samples
 from fastnet.kernels.once import once
@@ -22,10 +23,12 @@ from fastnet.kernels.sweep import compile_sweep
 from fastnet.kernels.table import KERNEL_BYTES, SWEEP
 
 #: in the order of their addresses in a table and in a program
-_KERNELS = (compile_sweep, compile_steps, compile_run_outputs, compile_run_samples, compile_run_few)
+_KERNELS = (
+    compile_sweep, compile_steps, compile_layer, compile_run_outputs, compile_run_samples, compile_run_few,
+)  # fmt: skip
 #: what a call may lack, and is compiled then: nobody waits for what he does not use
 LACKING = ("outputs in lanes", "samples in lanes", "few rows")
-_NEEDED = dict(zip(LACKING, ((0, 1, 2), (0, 1, 3), (4,)), strict=True))
+_NEEDED = dict(zip(LACKING, ((0, 1, 2, 3), (0, 1, 4), (5,)), strict=True))
 LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 
 

@@ -51,12 +51,24 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+@contextmanager
+def _unoptimized() -> Iterator[None]:
+    """For functions that are optimised as parts of those that take them in: once is enough."""
+    level = config.OPT
+    config.OPT = type(level)(0)
+    try:
+        yield
+    finally:
+        config.OPT = level
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that only other compiled functions call: it needs no way in from Python or C.
 
     Left alone, Numba would compile it anew for every number that a caller writes out as an argument.
     """
     compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    compiled.compile = _unoptimized()(compiled.compile)
     template = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     return compiled

@@ -8,10 +8,15 @@ closer to the exact sum than one chain of all inputs is, whose rounding errors g
 
 from __future__ import annotations
 
+from typing import Any
+
+from numba import types
+
+from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels
-from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
-from fastnet.kernels.primitives import copy_vector, load_int64, size_of, splat_element, stack_bytes
+from fastnet.kernels.narrow import NARROW
+from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
 from fastnet.kernels.stream import (
     MOST_STREAMED,
@@ -22,104 +27,41 @@ from fastnet.kernels.stream import (
     vectors,
 )
 from fastnet.kernels.sweep import sweep
-from fastnet.kernels.table import ACTIVATION, BIAS, CHUNK, FAN_IN, FAN_OUT, IDENTITY, SOFTMAX, W_COL, W_ROW, W
-from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.table import (
+    ACTIVATION,
+    BIAS,
+    CHUNK,
+    FAN_IN,
+    FAN_OUT,
+    IDENTITY,
+    LAYER,
+    SOFTMAX,
+    W_COL,
+    W_ROW,
+    W,
+)
+from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.ways import (
+    COLLIDING_ROW,
+    DEEP,
+    FAR_ROWS,
+    FAR_WEIGHTS,
+    FEW_BYTES,
+    FEW_DEPTH,
+    NARROWLY,
+    PACKED,
+    PAGE,
+    PANEL_BYTES,
+    PANELS,
+    STRADDLING,
+    STREAMED,
+    TURNED,
+    way,
+)
 
-#: weights up to this stay in the second-level cache, and are read where they lie
-FAST_WEIGHTS = 640 * 1024
-#: and for so many rows or fewer weights up to this: packing would cost more than it saves
-FEW_ROWS, FEW_ROWS_WEIGHTS = 16 * TILE_ROWS, 896 * 1024
-#: rows of W so many bytes apart fall into few sets of the first-level cache
-COLLIDING_ROW = 2048
-#: from so many rows on, packing weights costs less than it saves; fewer stream them
-PACK_ROWS = 4 * TILE_ROWS
-#: and from so many on even where they would stay near, if their vectors straddle cache lines: up to an eighth
-#: of the time on an Emerald Rapids
-STRADDLING_ROWS = 6 * TILE_ROWS
-#: so few rows, and such weights of so many bytes a row, are streamed, a chunk deep: up to a third of the time
-STRADDLING_FEW, STRADDLING_BYTES = 4, 8 * VECTOR_BYTES
-#: rows of weights that are read together, whole chunks of them; and one panel of packed weights
-DEEP = 8 * CHUNK
-PANEL_BYTES = DEEP * PANEL_ROW
-#: weights so large, whose rows are pages or more, come from afar: for so many rows that many panels of
-#: them are packed together, as memory likes longer pieces of rows: a fifth of the time at 4096-4096 x 64
-FAR_WEIGHTS, PAGE, FAR_ROWS, PANELS = 1 << 23, 4096, 8 * TILE_ROWS, 4
 #: sums of two groups of rows; a square is read from the second's on where they are turned back
 _NARROW_BYTES = (NARROW + max(NARROW, VECTOR_BYTES // 4)) * VECTOR_BYTES
-#: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
-#: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
-FEW_DEPTH, FEW_BYTES = 64, 4096
-#: columns of weights whose elements lie side by side are turned, not packed, for so many rows (for five to
-#: eight, turned once more, they took longer at most sizes, twice as long at 1024-1024 float32)
-TURNED_ROWS = NARROW
-
-#: how the weights of a layer are read
-IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED, STRADDLING = range(6)
-
-
-@kernel
-def panel_room(fan_in, rows):
-    """Bytes that packed weights take, at most, for so many rows or fewer."""
-    return PANELS * PANEL_BYTES if rows >= FAR_ROWS else min(fan_in, DEEP) * PANEL_ROW
-
-
-@kernel
-def is_narrow(zero, fan_in, fan_out, rows):
-    return fan_out <= NARROW and fan_in >= NARROW_FAN_IN and rows * size_of(zero) >= VECTOR_BYTES
-
-
-@kernel
-def straddles(layer):
-    """Whether vectors of weights lie across cache lines, as in NumPy's memory, aligned to 16 bytes."""
-    return (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
-
-
-@kernel
-def way(zero, layer, rows):
-    """What is quickest for so many rows, outputs in the lanes; NARROWLY, it is the samples for once."""
-    size = size_of(zero)
-    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
-    if is_narrow(zero, fan_in, fan_out, rows):
-        return NARROWLY
-    turned = load_int64(layer + W_ROW) == size and load_int64(layer + W_COL) != size
-    if turned and rows <= TURNED_ROWS and fan_in >= NARROW_FAN_IN and fan_out * size >= VECTOR_BYTES:
-        return TURNED
-    most = FAST_WEIGHTS if rows > FEW_ROWS else FEW_ROWS_WEIGHTS
-    fits = fan_in * fan_out * size <= most
-    few = rows < PACK_ROWS
-    collides = load_int64(layer + W_ROW) % COLLIDING_ROW == 0
-    if rows >= STRADDLING_ROWS and fan_out * size >= PANEL_ROW and straddles(layer):
-        collides = True
-    if load_int64(layer + W_COL) != size or (not few and (not fits or collides)):
-        return PACKED
-    if few and not fits:
-        return STREAMED
-    aside = rows <= STRADDLING_FEW and fan_in >= CHUNK and fan_out * size >= STRADDLING_BYTES
-    return STRADDLING if aside and straddles(layer) else IN_PLACE
-
-
-@kernel
-def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
-    """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
-    size, fan_out = size_of(zero), load_int64(layer + FAN_OUT)
-    chosen = way(zero, layer, rows)
-    if chosen == NARROWLY and a_k == size:
-        _narrow(zero, table, layer, a, a_row, rows, c, c_row)
-    elif chosen == TURNED:
-        _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
-    elif chosen == STREAMED and rows <= MOST_STREAMED and fan_out * size >= VECTOR_BYTES:
-        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, STREAM_DEPTH)
-    elif chosen == STRADDLING:
-        _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, CHUNK)
-    elif chosen == PACKED or load_int64(layer + W_COL) != size:
-        _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
-    else:
-        step, group = DEEP, max(fan_out, 1)
-        if chosen == STREAMED:
-            step, group = FEW_DEPTH, FEW_BYTES // size
-        _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, group)
-    if load_int64(layer + ACTIVATION) == SOFTMAX:
-        softmax_of_rows(zero, table, c, c_row, rows, fan_out)
+_INTEGERS = 12
 
 
 @kernel
@@ -276,6 +218,45 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
     for r in range(rows):
         put_in_place(zero, sums + r * sums_row, head, last, vecs, c + r * c_row)
     _activate_rows(zero, table, layer, rows, c, c_row)
+
+
+def compile_layer(element: Any, digest: str, cache: bool) -> Any:
+    """A layer with outputs in the lanes, compiled once for all that call `outputs_in_lanes`."""
+
+    @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
+    def run_layer(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
+        digest  # noqa: B018
+        size, fan_out = size_of(zero), load_int64(layer + FAN_OUT)
+        chosen = way(zero, layer, rows)
+        streamed = chosen == STREAMED and rows <= MOST_STREAMED and fan_out * size >= VECTOR_BYTES
+        if chosen == NARROWLY and a_k == size:
+            _narrow(zero, table, layer, a, a_row, rows, c, c_row)
+        elif chosen == TURNED:
+            _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
+        elif streamed or chosen == STRADDLING:
+            step = STREAM_DEPTH if streamed else CHUNK
+            _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
+        elif chosen == PACKED or load_int64(layer + W_COL) != size:
+            _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
+        else:
+            step, group = DEEP, max(fan_out, 1)
+            if chosen == STREAMED:
+                step, group = FEW_DEPTH, FEW_BYTES // size
+            _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, group)
+        if load_int64(layer + ACTIVATION) == SOFTMAX:
+            softmax_of_rows(zero, table, c, c_row, rows, fan_out)
+        return 0
+
+    return run_layer
+
+
+@kernel
+def outputs_in_lanes(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels):
+    """One layer for rows of A, broadcast element by element; the lanes hold neighbouring outputs."""
+    call(
+        zero, load_int64(table + LAYER),
+        (table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels),
+    )  # fmt: skip
 
 
 @kernel

@@ -6,15 +6,7 @@ from numba import types
 
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import (
-    DEEP,
-    PACKED,
-    is_narrow,
-    outputs_in_lanes,
-    panel_room,
-    samples_in_lanes,
-    way,
-)
+from fastnet.kernels.layer import outputs_in_lanes, samples_in_lanes
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.stream import streamed_bytes
@@ -38,6 +30,7 @@ from fastnet.kernels.table import (
     X,
 )
 from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
+from fastnet.kernels.ways import DEEP, PACKED, is_narrow, panel_room, way
 
 
 @kernel

@@ -7,11 +7,11 @@ the order of every sum, hence every bit of the result, is the same either way.
 from __future__ import annotations
 
 from fastnet.kernels.jit import OPTIONS, kernel, njit
-from fastnet.kernels.layer import FAST_WEIGHTS, is_narrow, way
 from fastnet.kernels.network import hidden_buffers
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
 from fastnet.kernels.target import BLOCK_VECTORS, PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.ways import FAST_WEIGHTS, is_narrow, way
 
 #: outputs in lanes: rows of a block, and of one whose weights are packed for each block anew
 BLOCK_ROWS = 40 * TILE_ROWS

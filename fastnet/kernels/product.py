@@ -14,7 +14,7 @@ from numba import types
 from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import DEEP, outputs_in_lanes, panel_room
+from fastnet.kernels.layer import outputs_in_lanes
 from fastnet.kernels.layout import copy_rows, padded_row
 from fastnet.kernels.primitives import (
     call,
@@ -41,6 +41,7 @@ from fastnet.kernels.table import (
     W,
 )
 from fastnet.kernels.target import CACHE_LINE, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.ways import DEEP, panel_room
 
 #: where a table for training has the address of the compiled product, behind the fields of a call
 PRODUCT = CALL_BYTES

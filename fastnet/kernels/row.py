@@ -15,7 +15,6 @@ from fastnet.kernels import vector
 from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layer import FAST_WEIGHTS
 from fastnet.kernels.layout import copy_rows
 from fastnet.kernels.primitives import itemsize, load_int64, size_of, stack_bytes
 from fastnet.kernels.softmax import softmax_rows
@@ -42,6 +41,7 @@ from fastnet.kernels.table import (
 )
 from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I64, Vec, repeat
+from fastnet.kernels.ways import FAST_WEIGHTS
 
 #: bytes of a layer's results, of which two lie on the stack
 _BUFFER = 8 * 1024

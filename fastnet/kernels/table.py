@@ -5,10 +5,10 @@ from __future__ import annotations
 # -- byte offsets in the table, and from where a layer's fields begin
 X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH = range(0, 56, 8)
 #: addresses of kernels
-SWEEP, STEPS, RUN_OUTPUTS, RUN_SAMPLES = range(56, 88, 8)
-KERNEL_BYTES = 32
+SWEEP, STEPS, LAYER, RUN_OUTPUTS, RUN_SAMPLES = range(56, 96, 8)
+KERNEL_BYTES = 40
 W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
-CALL_BYTES = 88
+CALL_BYTES = 96
 LAYER_BYTES = 56
 #: what a program starts with: the same addresses, then those of `run_few` and of PyArray_Empty
 P_SWEEP, P_RUN_FEW, P_ARRAY_EMPTY, PROGRAM_HEAD = 0, KERNEL_BYTES, KERNEL_BYTES + 8, KERNEL_BYTES + 16

@@ -1,0 +1,79 @@
+"""How the weights of a layer are read, outputs in the lanes: which way is quickest, and what it needs."""
+
+from __future__ import annotations
+
+from fastnet.kernels.jit import kernel
+from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
+from fastnet.kernels.primitives import load_int64, size_of
+from fastnet.kernels.table import CHUNK, FAN_IN, FAN_OUT, W_COL, W_ROW, W
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, VECTOR_BYTES
+
+#: weights up to this stay in the second-level cache, and are read where they lie
+FAST_WEIGHTS = 640 * 1024
+#: and for so many rows or fewer weights up to this: packing would cost more than it saves
+FEW_ROWS, FEW_ROWS_WEIGHTS = 16 * TILE_ROWS, 896 * 1024
+#: rows of W so many bytes apart fall into few sets of the first-level cache
+COLLIDING_ROW = 2048
+#: from so many rows on, packing weights costs less than it saves; fewer stream them
+PACK_ROWS = 4 * TILE_ROWS
+#: and from so many on even where they would stay near, if their vectors straddle cache lines: up to an eighth
+#: of the time on an Emerald Rapids
+STRADDLING_ROWS = 6 * TILE_ROWS
+#: so few rows, and such weights of so many bytes a row, are streamed, a chunk deep: up to a third of the time
+STRADDLING_FEW, STRADDLING_BYTES = 4, 8 * VECTOR_BYTES
+#: rows of weights that are read together, whole chunks of them; and one panel of packed weights
+DEEP = 8 * CHUNK
+PANEL_BYTES = DEEP * PANEL_ROW
+#: weights so large, whose rows are pages or more, come from afar: for so many rows that many panels of
+#: them are packed together, as memory likes longer pieces of rows: a fifth of the time at 4096-4096 x 64
+FAR_WEIGHTS, PAGE, FAR_ROWS, PANELS = 1 << 23, 4096, 8 * TILE_ROWS, 4
+#: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
+#: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
+FEW_DEPTH, FEW_BYTES = 64, 4096
+#: columns of weights whose elements lie side by side are turned, not packed, for so many rows (for five to
+#: eight, turned once more, they took longer at most sizes, twice as long at 1024-1024 float32)
+TURNED_ROWS = NARROW
+
+#: how the weights of a layer are read
+IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED, STRADDLING = range(6)
+
+
+@kernel
+def panel_room(fan_in, rows):
+    """Bytes that packed weights take, at most, for so many rows or fewer."""
+    return PANELS * PANEL_BYTES if rows >= FAR_ROWS else min(fan_in, DEEP) * PANEL_ROW
+
+
+@kernel
+def is_narrow(zero, fan_in, fan_out, rows):
+    return fan_out <= NARROW and fan_in >= NARROW_FAN_IN and rows * size_of(zero) >= VECTOR_BYTES
+
+
+@kernel
+def straddles(layer):
+    """Whether vectors of weights lie across cache lines, as in NumPy's memory, aligned to 16 bytes."""
+    return (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
+
+
+@kernel
+def way(zero, layer, rows):
+    """What is quickest for so many rows, outputs in the lanes; NARROWLY, it is the samples for once."""
+    size = size_of(zero)
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    if is_narrow(zero, fan_in, fan_out, rows):
+        return NARROWLY
+    turned = load_int64(layer + W_ROW) == size and load_int64(layer + W_COL) != size
+    if turned and rows <= TURNED_ROWS and fan_in >= NARROW_FAN_IN and fan_out * size >= VECTOR_BYTES:
+        return TURNED
+    most = FAST_WEIGHTS if rows > FEW_ROWS else FEW_ROWS_WEIGHTS
+    fits = fan_in * fan_out * size <= most
+    few = rows < PACK_ROWS
+    collides = load_int64(layer + W_ROW) % COLLIDING_ROW == 0
+    if rows >= STRADDLING_ROWS and fan_out * size >= PANEL_ROW and straddles(layer):
+        collides = True
+    if load_int64(layer + W_COL) != size or (not few and (not fits or collides)):
+        return PACKED
+    if few and not fits:
+        return STREAMED
+    aside = rows <= STRADDLING_FEW and fan_in >= CHUNK and fan_out * size >= STRADDLING_BYTES
+    return STRADDLING if aside and straddles(layer) else IN_PLACE
