@@ -13,8 +13,12 @@ import threading
 from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fastnet import arithmetic
+
+if TYPE_CHECKING:
+    from fastnet.kernels.guard import Guard
 
 
 def _nothing() -> None:
@@ -24,10 +28,10 @@ def _nothing() -> None:
 class _Task:
     """A function that a helper is to call, unless who asked for it takes it back first."""
 
-    __slots__ = ("claims", "done", "ended", "error", "function", "settings")
+    __slots__ = ("claims", "done", "ended", "error", "function", "guard", "settings")
 
-    def __init__(self, function: Callable[[], None]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[], None], guard: Guard) -> None:
+        self.function, self.guard = function, guard
         #: helpers compute under the caller's; left alone, they keep those of whoever started them
         self.settings = arithmetic.settings()
         #: who wants it, in order; the first has it, however often an interrupted one asks again. A deque has
@@ -42,8 +46,12 @@ class _Task:
         self.claims.append("helper")
         if self.claims[0] == "helper":
             try:
-                arithmetic.set_to(self.settings)
-                self.function()
+                if self.guard.begin():
+                    try:
+                        arithmetic.set_to(self.settings)
+                        self.function()
+                    finally:
+                        self.guard.end()
             except BaseException as error:  # for the thread that asked
                 self.error = error
             finally:
@@ -87,7 +95,9 @@ _helpers = 0  # in all
 _lock = threading.RLock()  # starting a thread may run a finalizer or signal handler that calls, too
 
 
-def ask_for_help(function: Callable[[], None], count: int, most: int, tasks: list[_Task]) -> None:
+def ask_for_help(
+    function: Callable[[], None], count: int, most: int, tasks: list[_Task], guard: Guard
+) -> None:
     """Have up to `count` helpers call a function, on threads that are idle or new; `most` at a time in all.
 
     Adds to `tasks`, which `collect` takes, maybe less than was asked for: for busy helpers nobody waits, and
@@ -96,7 +106,7 @@ def ask_for_help(function: Callable[[], None], count: int, most: int, tasks: lis
     global _helpers
     try:
         while len(tasks) < count:
-            task = _Task(function)
+            task = _Task(function, guard)
             tasks.append(task)
             helper = _idle_or_new(most)
             if helper is None:

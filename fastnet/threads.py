@@ -179,17 +179,16 @@ def together(
 
     After an error or an interrupt, give_up() is to leave nothing more to do.
     """
+    from fastnet.kernels.guard import Guard
+
     tasks: list[Any] = []
-
-    def finish() -> None:
-        give_up()
-        collect(tasks)
-
+    guard = Guard()
     try:
         try:
-            ask_for_help(take, count - 1, most - 1, tasks)
+            ask_for_help(take, count - 1, most - 1, tasks, guard)
             take()
         finally:
-            finish()
+            give_up()
+            collect(tasks)
     finally:
-        finish()  # an interrupt may have kept the other from its end; nobody is to write to a result given up
+        guard.retire()  # interrupts may have kept that from its end; nobody is to write to a result given up

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import fastnet
 from fastnet import fused, pool, threads
+from fastnet.kernels.guard import Guard
 from tests.test_bits import DTYPES, WAYS, bits, network
 
 COUNTS = [1, 2, 3, 4]
@@ -116,7 +117,7 @@ def test_an_error_ends_the_call(always, error, in_caller):
 
 def test_an_interrupt_that_comes_with_the_end_of_a_task():
     """Whoever has waited and is interrupted before knowing it waits again, for nothing."""
-    task = pool._Task(lambda: None)
+    task = pool._Task(lambda: None, Guard())
     task.run()
     waiter = threading.Thread(target=lambda: [task.finish() for _ in range(2)], daemon=True)
     waiter.start()
@@ -143,6 +144,40 @@ def test_an_interrupt_while_asking_for_help(always, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         threads.in_pieces(run, 1000, 1 << 30)
     assert not running
+
+
+@pytest.mark.parametrize("part", ["collect", "give up"])
+def test_interrupts_that_keep_the_wait_from_its_end(always, monkeypatch, part):
+    """However many come, and wherever: nobody is at work when the call is over, and nobody begins."""
+    running, caller, begun = [], threading.get_ident(), threading.Event()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    def take():
+        if threading.get_ident() == caller:
+            assert begun.wait(30)
+            raise KeyboardInterrupt
+        running.append(1)
+        begun.set()
+        time.sleep(0.2)
+        running.pop()
+
+    if part == "collect":
+        monkeypatch.setattr(threads, "collect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.together(take, 2, 2, interrupted if part == "give up" else lambda: None)
+    assert not running
+
+
+def test_nobody_begins_after_the_end_of_a_call():
+    guard, did = Guard(), []
+    first, late = (pool._Task(lambda: did.append(1), guard) for _ in range(2))
+    first.run()
+    guard.retire()
+    late.run()
+    late.finish()
+    assert did == [1]
 
 
 def test_without_more_threads(always, monkeypatch):

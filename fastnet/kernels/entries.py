@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numba import types
 
+from fastnet.kernels import guard
 from fastnet.kernels.columns import shared_bytes
 from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
 from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
@@ -144,6 +145,7 @@ class Entries:
             getattr(self, name)
         for lacking in LACKING:
             self.complete(lacking)
+        guard.compiled()
 
     def new_table(self) -> np.ndarray[Any, Any]:
         """For `bind` to fill. It holds addresses: whoever runs it keeps the arrays alive."""
