@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, SupportsIndex
 
 from fastnet.pool import ask_for_help, collect
@@ -172,6 +173,14 @@ def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
     together(take, min(threads, -(-rows // piece)), threads, give_up)
 
 
+@cache
+def _guards() -> Callable[[], Any]:
+    """The class, once; an import at each call would fail when Python ends."""
+    from fastnet.kernels.guard import Guard
+
+    return Guard
+
+
 def together(
     take: Callable[[], None], count: int, most: int, give_up: Callable[[], None] = lambda: None
 ) -> None:
@@ -179,10 +188,8 @@ def together(
 
     After an error or an interrupt, give_up() is to leave nothing more to do.
     """
-    from fastnet.kernels.guard import Guard
-
     tasks: list[Any] = []
-    guard = Guard()
+    guard = _guards()()
     try:
         try:
             ask_for_help(take, count - 1, most - 1, tasks, guard)
