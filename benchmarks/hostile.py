@@ -2,7 +2,8 @@
 
 Runs the hostile tests and sums, for each point of a table, what they say they have tried: a test calls
 ``record_property("tried", count)``; one that does not counts as one. ``--long`` takes those that last for
-minutes, too. Exit code 1: a test failed, or nothing of a point was tried; the table says so, and is written.
+minutes, too; ``--only`` those of some points, whose rows replace those in the file, where the others stay as
+they are. Exit code 1: a test failed, or nothing of a point was tried; the table says so, and is written.
 """
 
 from __future__ import annotations
@@ -111,17 +112,26 @@ def outcome(cases: list[Case]) -> str:
     return f"{text}, {skipped} skipped" if skipped else text
 
 
-def table(cases: list[Case], points: Mapping[str, tuple[str, ...]]) -> tuple[str, bool]:
-    """Markdown, and whether every point held."""
-    rows, total, held = [], 0, True
+def rows_of(cases: list[Case], points: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """The row of each point."""
+    rows = {}
     for point, mine in by_point(cases, points).items():
         ran = [case for case in mine if case.outcome != "skipped"]
-        tried = sum(case.tried for case in ran)
-        total += tried
-        held &= bool(ran) and all(case.outcome == "passed" for case in ran)
-        rows.append([point, str(len(ran)), f"{tried:,}", outcome(mine)])
+        rows[point] = [point, str(len(ran)), f"{sum(case.tried for case in ran):,}", outcome(mine)]
+    return rows
+
+
+def rows_in(text: str) -> dict[str, list[str]]:
+    """The rows of a table that was written before."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: row for row in rows}
+
+
+def table(rows: Iterable[list[str]]) -> str:
+    rows = list(rows)
+    total = sum(int(row[2].replace(",", "")) for row in rows)
     text = markdown_table(["what", "tests", "tried", "outcome"], rows)
-    return f"{text}\n\n{total:,} tried in all. {versions()}", held
+    return f"{text}\n\n{total:,} tried in all. {versions()}"
 
 
 def versions() -> str:
@@ -136,6 +146,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__.split("\n")[0])
     parser.add_argument("--long", action="store_true", help="with the tests that take minutes")
     parser.add_argument(
+        "--only", metavar="TEXT", action="append", default=[], help="points with this in their names; repeatable"
+    )  # fmt: skip
+    parser.add_argument(
         "--write", metavar="FILE", nargs="?", type=Path, const=ROOT / "SECURITY.md",
         help="write the table between its markers (SECURITY.md)",
     )  # fmt: skip
@@ -146,19 +159,28 @@ def main(
     argv: list[str] | None = None, points: Mapping[str, tuple[str, ...]] = POINTS, root: Path = ROOT
 ) -> int:
     options = parse(argv)
+    chosen = [point for point in points if not options.only or any(text in point for text in options.only)]
+    if not chosen:
+        raise SystemExit(f"no row has any of {', '.join(options.only)} in its name")
+    before: dict[str, list[str]] = {}
     if options.write:  # a file that cannot take the table fails now, not after the tests
         with_tables(options.write, {"hostile": ""})
-    files = dict.fromkeys(place.partition("::")[0] for places in points.values() for place in places)
+        before = rows_in(options.write.read_text(encoding="utf-8"))
+    kept = {point: before[point] for point in points if point not in chosen and point in before}
+    if options.write and (missing := [p for p in points if p not in chosen and p not in kept]):
+        raise SystemExit(f"{options.write} has no row yet of {', '.join(missing)}")
+    files = dict.fromkeys(place.partition("::")[0] for point in chosen for place in points[point])
     if missing := [file for file in files if not (root / file).is_file()]:
         raise SystemExit(f"there is no {', '.join(missing)}")
     try:
-        text, held = table(run_tests(files, options.long, root), points)
+        rows = rows_of(run_tests(files, options.long, root), points)
     except Untested as error:
         raise SystemExit(str(error)) from None
+    text = table((rows | kept)[point] for point in points if point in chosen or point in kept)
     if options.write:
         options.write.write_text(with_tables(options.write, {"hostile": text}), encoding="utf-8")
     print(text)
-    return 0 if held else 1
+    return 0 if all(rows[point][-1].startswith("held") for point in chosen) else 1
 
 
 if __name__ == "__main__":

@@ -240,11 +240,13 @@ def interrupts(count: int) -> int:
     between = [steps_of(job, epochs=60 if job.batch == 32 else 6) for job in found]
     for job in found:
         job.check()  # which loads what has yet to be: Numba does not take interrupts there well
-    armed, hits, rng = False, [0, 0], np.random.default_rng(0)
+    armed, times, hits, rng = False, 1, [0, 0], np.random.default_rng(0)
 
     def interrupt(_: int, frame: Any) -> None:
+        nonlocal armed
         # not in this test's own lines, nor in a weak reference's callback, where Python only prints it
         if armed and not frame.f_code.co_filename.endswith("_weakrefset.py"):
+            armed = times > 1
             signal.raise_signal(signal.SIGINT)
 
     signal.signal(signal.SIGALRM, interrupt)
@@ -264,7 +266,8 @@ def interrupts(count: int) -> int:
         job, times = found[which], 1 + (i % 3 == 2) * 3
         net, optimizer = job.start()
         job.start = lambda made=(net, optimizer): made  # type: ignore[method-assign]
-        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 3e-3), 5e-5 if times > 1 else 0)
+        # again if it came too early
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 3e-3), 5e-5 if times > 1 else 3e-3)
         try:
             train(job, net, optimizer, by_fit)
             raise AssertionError("it came to its end")

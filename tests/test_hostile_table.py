@@ -167,3 +167,31 @@ def test_every_test_that_counts_is_in_a_row():
     counting = {path.name for path in files if "record_property" in path.read_text()}
     named = {Path(place.partition("::")[0]).name for places in hostile.POINTS.values() for place in places}
     assert counting <= named
+
+
+def test_some_rows_again(run, tmp_path, capfd):
+    """Of a file with all rows, those named are replaced; their tests' files are run, the others not."""
+    broken = SUITE["tests/test_calls.py"].replace('("tried", n)', '("tried", n)\n            assert n < 500')
+    run({**SUITE, "tests/test_calls.py": broken})
+    (tmp_path / "tests" / "test_hosts.py").unlink()
+    (tmp_path / "tests" / "test_calls.py").write_text(textwrap.dedent(SUITE["tests/test_calls.py"]))
+    arguments = ["--only", "Call", "--write", str(tmp_path / "SECURITY.md")]
+    assert hostile.main(arguments, points=POINTS, root=tmp_path) == 0
+    text = (tmp_path / "SECURITY.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        ["Calls", "3", "1,001", "held"],
+        ["Threads", "1", "64", "held"],
+        ["Forks", "1", "3", "held, 1 skipped"],
+    ]
+    assert "1,068 tried in all" in text
+
+
+def test_some_rows_of_a_file_without_the_others(run):
+    with pytest.raises(SystemExit, match="has no row yet of Threads, Forks"):
+        run(SUITE, "--only", "Calls")
+
+
+def test_rows_that_are_not_there(run):
+    with pytest.raises(SystemExit, match="no row has any of Nothing"):
+        run(SUITE, "--only", "Nothing")

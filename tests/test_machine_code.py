@@ -26,7 +26,7 @@ TARGETS = {
 }
 ORDINARY = ("host", "haswell")
 #: kernels that compute; the others read headers and choose
-COMPUTE = {"sweep_tiles", "run_outputs", "step", "run_few", "alone"}
+COMPUTE = {"sweep_tiles", "run_layer", "step", "run_few", "alone"}
 REGISTERS = {64: "zmm", 32: "ymm", 16: "xmm"}
 on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads assembly of x86-64")
 
