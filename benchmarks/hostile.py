@@ -146,7 +146,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__.split("\n")[0])
     parser.add_argument("--long", action="store_true", help="with the tests that take minutes")
     parser.add_argument(
-        "--only", metavar="TEXT", action="append", default=[], help="points with this in their names; repeatable"
+        "--only", metavar="TEXT", action="append", default=[],
+        help="points with this in their names; may be given several times",
     )  # fmt: skip
     parser.add_argument(
         "--write", metavar="FILE", nargs="?", type=Path, const=ROOT / "SECURITY.md",
