@@ -3,8 +3,8 @@
 ``python -m benchmarks.startup --check`` prints every step and exits with 1 unless these hold: importing
 fastnet takes at most 1.15 times what importing Numba takes; a process that imports fastnet and predicts, its
 kernels in the cache, at most 0.15 s more than one that imports Numba and calls one cached function of one
-line; a first ``predict`` that compiles at most 6 s for 2-4-3, 10 s for 784-128-10. ``--allow 2`` doubles these
-seconds, for a machine that is slow or busy. What does not hold is measured once more before it counts.
+line; a first ``predict`` that compiles at most 6 s for 2-4-3, 10 s for 784-128-10. ``--allow 2`` doubles
+these seconds, for a machine that is slow or busy. What does not hold is measured once more before it counts.
 """
 
 from __future__ import annotations
