@@ -51,6 +51,11 @@ POINTS = {
 }
 
 
+def rows_of(text):
+    """Below the header of the only table."""
+    return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][2:]
+
+
 @pytest.fixture
 def run(tmp_path, capfd):
     """Write a suite and run it: exit code, rows of the table, the file that it is written to."""
@@ -64,7 +69,7 @@ def run(tmp_path, capfd):
         argv = [*arguments, "--write", str(tmp_path / "SECURITY.md")]
         code = hostile.main(argv, points=points, root=tmp_path)
         text = (tmp_path / "SECURITY.md").read_text()
-        rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][2:]
+        rows = rows_of(text)
         assert text.startswith("before\n<!-- hostile: begin -->\n| what | tests | tried | outcome |\n")
         assert text.endswith("\n<!-- hostile: end -->\nafter\n")
         assert text.split("hostile: begin -->\n")[1].split("\n<!--")[0] in capfd.readouterr().out
@@ -169,7 +174,7 @@ def test_every_test_that_counts_is_in_a_row():
     assert counting <= named
 
 
-def test_some_rows_again(run, tmp_path, capfd):
+def test_some_rows_again(run, tmp_path):
     """Of a file with all rows, those named are replaced; their tests' files are run, the others not."""
     broken = SUITE["tests/test_calls.py"].replace('("tried", n)', '("tried", n)\n            assert n < 500')
     run({**SUITE, "tests/test_calls.py": broken})
@@ -178,7 +183,7 @@ def test_some_rows_again(run, tmp_path, capfd):
     arguments = ["--only", "Call", "--write", str(tmp_path / "SECURITY.md")]
     assert hostile.main(arguments, points=POINTS, root=tmp_path) == 0
     text = (tmp_path / "SECURITY.md").read_text()
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][2:]
+    rows = rows_of(text)
     assert rows == [
         ["Calls", "3", "1,001", "held"],
         ["Threads", "1", "64", "held"],

@@ -43,23 +43,24 @@ def _make(digest: str, cache: bool) -> tuple[Any, ...]:
     return tuple(map(cached, functions)) if cache else functions
 
 
-_functions: tuple[Any, ...] = ()
+#: the functions, and what Python calls of each
+_kept: tuple[tuple[Any, ...], tuple[Any, ...]] = (), ()
 
 
-def compiled() -> list[Any]:
-    """The functions, compiled or loaded by the first who asks."""
-    global _functions
-    signature = (ObjectRef(types.int64),)
+def compiled() -> tuple[Any, ...]:
+    """What Python calls, compiled or loaded by the first who asks."""
+    global _kept
 
     def compile(cache: bool) -> tuple[Any, ...]:
         functions = _make(source_digest(), cache)
         for function in functions:
-            function.compile(signature)
+            function.compile((ObjectRef(types.int64),))
         return functions
 
-    if not _functions:
-        _functions = with_cache_if_possible(compile)
-    return [function.overloads[signature].entry_point for function in _functions]
+    if not _kept[1]:
+        functions = with_cache_if_possible(compile)
+        _kept = functions, tuple(next(iter(f.overloads.values())).entry_point for f in functions)
+    return _kept[1]
 
 
 class Guard:
