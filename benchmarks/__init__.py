@@ -22,10 +22,15 @@ COUNT_VARIABLE = "BENCHMARK_BLAS_THREADS"
 ROUNDS_VARIABLE = "BENCHMARK_ROUNDS"
 
 
+def rounds(usual: int) -> int:
+    """Rounds of a comparison, unless fewer are asked for."""
+    return min(usual, int(os.environ.get(ROUNDS_VARIABLE, usual)))
+
+
 def few_if_one_round(labels: Iterable[str]) -> list[str]:
-    """All problems; or a few, where one round is to show that a suite of many processes runs at all."""
+    """All problems; or a few, where one round is to show that a suite runs at all: asv forks for each."""
     found = list(labels)
-    return found[::8] if os.environ.get(ROUNDS_VARIABLE) == "1" else found
+    return found[::8] if rounds(2) == 1 else found
 
 
 if "numpy" not in sys.modules:

@@ -6,7 +6,6 @@ of an old commit stay comparable with those of a new one.
 
 from __future__ import annotations
 
-import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -236,7 +235,7 @@ class Suite(ABC):
     #: Cap on every dimension, for a quick look at whether a class runs at all.
     max_size: int | None = None
     #: What ``take_turns`` is told; fewer rounds for a quick look, too.
-    timing: ClassVar[dict[str, Any]] = {"rounds": int(os.environ.get(benchmarks.ROUNDS_VARIABLE, "15"))}
+    timing: ClassVar[dict[str, Any]] = {"rounds": benchmarks.rounds(15)}
 
     @abstractmethod
     def build(self, *params: str) -> Problem:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import fastnet
+from benchmarks import few_if_one_round
 from benchmarks.common import ACTIVATIONS, DTYPES, LAYERS, Problem, Suite, draw, twin
 from benchmarks.network import MODELS
 from benchmarks.trainers import TASKS
@@ -50,7 +51,7 @@ PROBLEMS: dict[str, Callable[[Any, np.ndarray], Problem]] = {
 class Forward(Suite):
     """Every layer on its own, at the shapes of the table, in both dtypes."""
 
-    params = (list(PROBLEMS), list(LAYERS), DTYPES)
+    params = (list(PROBLEMS), few_if_one_round(LAYERS), DTYPES)
     param_names = ("layer", "problem", "dtype")
 
     def build(self, layer: str, problem: str, dtype: str) -> Problem:

@@ -59,7 +59,11 @@ class Memory:
     compiles, so that what is left to measure is a process with a warm cache.
     """
 
-    params = (["2-10-3 x 1000000", "30-100-2 x 20000", "784-128-10 x 4096"], DTYPES, ["reference", "fastnet"])
+    params = (
+        few_if_one_round(["2-10-3 x 1000000", "30-100-2 x 20000", "784-128-10 x 4096"]),
+        DTYPES,
+        ["reference", "fastnet"],
+    )
     param_names = ("problem", "dtype", "implementation")
     max_size: int | None = None
 

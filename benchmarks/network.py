@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fastnet
+from benchmarks import few_if_one_round
 from benchmarks.common import DTYPES, NETWORKS, Problem, Suite, network_problem, sequential
 
 
@@ -24,7 +25,7 @@ MODELS = {"Sequential": sequential, "TwoLayerNet": two_layer_net}
 class Predict(Suite):
     """The grid: every network of the table, in both dtypes."""
 
-    params = (list(NETWORKS), DTYPES)
+    params = (few_if_one_round(NETWORKS), DTYPES)
     param_names = ("problem", "dtype")
 
     def build(self, problem: str, dtype: str) -> Problem:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastnet
+from benchmarks import few_if_one_round
 from benchmarks.common import DTYPES, Problem, Suite, WrongAnswer, network_problem, sequential
 from fastnet.timing import take_turns
 
@@ -33,7 +34,10 @@ def repeated() -> Any:
 class InNjit(Suite):
     """``predict(x, params, out)`` in a loop under njit: one row as a vector, and small batches."""
 
-    params = (["2-4-3 x 1", "16-32-8 x 1", "64-128-10 x 1", "2-4-3 x 10", "16-32-8 x 64"], DTYPES)
+    params = (
+        few_if_one_round(["2-4-3 x 1", "16-32-8 x 1", "64-128-10 x 1", "2-4-3 x 10", "16-32-8 x 64"]),
+        DTYPES,
+    )
     param_names = ("problem", "dtype")
 
     def build(self, problem: str, dtype: str) -> Problem:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks import ROUNDS_VARIABLE
+from benchmarks import few_if_one_round, rounds
 from benchmarks.processes import printed
 
 _IMPORTS = """
@@ -99,10 +98,10 @@ def seconds(step: str, repeats: int = 3) -> float:
 class Startup:
     """Every step, in fresh processes."""
 
-    params = tuple(STEPS)
+    params = tuple(few_if_one_round(STEPS))
     param_names = ("step",)
     unit = "seconds"
-    repeats = min(3, int(os.environ.get(ROUNDS_VARIABLE, "3")))
+    repeats = rounds(3)
 
     def track_seconds(self, step: str) -> float:
         return seconds(step, self.repeats)

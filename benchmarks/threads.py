@@ -15,7 +15,7 @@ from fastnet.timing import take_turns
 class Threads:
     """What threads gain where there is enough to do, and that they cost nothing where there hardly is."""
 
-    params = ([label for label, (_, batch) in NETWORKS.items() if batch > 100], DTYPES)
+    params = (few_if_one_round(label for label, (_, batch) in NETWORKS.items() if batch > 100), DTYPES)
     param_names = ("problem", "dtype")
     timing: ClassVar[dict[str, Any]] = Suite.timing
     max_size: int | None = None

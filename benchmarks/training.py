@@ -18,7 +18,7 @@ from statistics import geometric_mean
 from typing import Any, ClassVar
 
 import fastnet
-from benchmarks import machine
+from benchmarks import few_if_one_round, machine, rounds
 from benchmarks.common import DTYPES, one_thread
 from benchmarks.peers import LeftOut, versions, wanted
 from benchmarks.table import duration_text, markdown_table, pinned_to_one_core, with_tables
@@ -36,11 +36,11 @@ HEADINGS = {"fastnet-loop": "loop", "numpy": "NumPy loop"}
 class Training:
     """For asv: `fit`, and the book's loop with fastnet, beside the book's loop with the reference."""
 
-    params = (["2-10-3 x 30", "64-32-10 x 32", "784-128-10 x 128"], DTYPES)
+    params = (few_if_one_round(["2-10-3 x 30", "64-32-10 x 32", "784-128-10 x 128"]), DTYPES)
     param_names = ("problem", "dtype")
     #: Cap on every dimension, for a quick look at whether it runs at all.
     max_size: int | None = None
-    timing: ClassVar[dict[str, Any]] = {"rounds": 7}
+    timing: ClassVar[dict[str, Any]] = {"rounds": rounds(7)}
 
     def setup(self, problem: str, dtype: str) -> None:
         one_thread()

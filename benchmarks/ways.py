@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 import fastnet
+from benchmarks import rounds
 from benchmarks.common import ACTIVATIONS, DTYPES, Problem, draw, one_thread, sequential, twin
 from fastnet import reference
 from fastnet.timing import Timing
@@ -125,7 +126,7 @@ class Ways:
     params = (list(WAYS), DTYPES)
     param_names = ("way", "dtype")
     max_size: int | None = None
-    timing: ClassVar[dict[str, Any]] = {"rounds": 7, "min_time": 0.002}
+    timing: ClassVar[dict[str, Any]] = {"rounds": rounds(7), "min_time": 0.002}
 
     def setup_cache(self) -> dict[tuple[str, str], Timing]:
         one_thread()

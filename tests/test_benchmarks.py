@@ -364,7 +364,7 @@ def test_rounds_can_be_fewer_for_a_quick_look():
     code = (
         "from benchmarks import common as c, startup as s; print(c.Suite.timing['rounds'], s.Startup.repeats)"
     )
-    for rounds, expected in (("1", "1 1"), ("7", "7 3"), ("", "15 3")):
+    for rounds, expected in (("1", "1 1"), ("7", "7 3"), ("", "15 3"), ("20", "15 3")):
         variables = {benchmarks.ROUNDS_VARIABLE: rounds} if rounds else {}
         assert processes.printed(code, **variables).strip() == expected
 

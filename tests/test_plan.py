@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
+from numba.core.caching import FunctionCache
 
 import fastnet
 from fastnet import Affine, Sequential, Sigmoid
 from fastnet.arguments import aligned_copy
+from fastnet.kernels import entry
 
 
 class Own:
@@ -110,7 +115,15 @@ def test_warmup_in_this_process():
         fastnet.warmup(3)
 
 
-def test_warmup_says_where_kernels_come_from(tmp_path):
+def test_warmup_says_where_kernels_come_from(tmp_path, monkeypatch):
+    """Of a cache that lacks one kernel, and then of a whole one."""
+    fastnet.warmup(fastnet.TwoLayerNet(2, 4, 3))
+    usual = FunctionCache(entry.make_entries).cache_path
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    folder = Path(FunctionCache(entry.make_entries).cache_path)
+    shutil.copytree(usual, folder, dirs_exist_ok=True)
+    for path in folder.glob("*.predict-*.nbc"):
+        path.unlink()
     code = "import fastnet\nfor done in fastnet.warmup(fastnet.TwoLayerNet(2, 4, 3)): print(*done)"
     command = [sys.executable, "-c", code]
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -3,8 +3,8 @@
 Numba's own keeps an index beside numbered files of machine code. A process that ends, or finds the disk
 full, between writing the one and the other leaves an index that takes old code for new, and so may two
 processes that write at once; and code with a hole in it, as a power cut leaves, is run. Here a file is named
-by all that its contents depend on, so that it never comes to mean anything else, and what is damaged is
-compiled anew.
+by all that its contents depend on, so that it never comes to mean anything else, and what is damaged, or was
+written under another name, is compiled anew.
 """
 
 from __future__ import annotations
@@ -28,25 +28,30 @@ _CHECKSUM_BYTES = 32
 
 
 class _Files(IndexDataCacheFile):
-    """Files without an index: a checksum, then the contents."""
+    """Files without an index: a checksum of name and contents, then the contents."""
 
     def load(self, key: Any) -> Any:
+        path = self._path(key)
         try:
-            kept = self._path(key).read_bytes()
+            kept = path.read_bytes()
         except FileNotFoundError:
             return None
-        checksum, contents = kept[:_CHECKSUM_BYTES], kept[_CHECKSUM_BYTES:]
-        return pickle.loads(contents) if hashlib.sha256(contents).digest() == checksum else None
+        contents = kept[_CHECKSUM_BYTES:]
+        return pickle.loads(contents) if _checksum(path, contents) == kept[:_CHECKSUM_BYTES] else None
 
     def save(self, key: Any, data: Any) -> None:
-        contents = dumps(data)
-        with self._open_for_write(os.fspath(self._path(key))) as file:
-            file.write(hashlib.sha256(contents).digest() + contents)
+        path, contents = self._path(key), dumps(data)
+        with self._open_for_write(os.fspath(path)) as file:
+            file.write(_checksum(path, contents) + contents)
 
     def _path(self, key: Any) -> Path:
         # signature, CPU, byte code and closure, which holds the digest of all kernel sources
         digest = hashlib.sha256(repr((numba.__version__, key)).encode()).hexdigest()
         return Path(self._cache_path, f"{Path(self._index_name).stem}.{digest[:16]}.nbc")
+
+
+def _checksum(path: Path, contents: bytes) -> bytes:
+    return hashlib.sha256(os.fsencode(path.name) + b"\0" + contents).digest()
 
 
 class _Cache(FunctionCache):
