@@ -21,8 +21,8 @@ TWINS: dict[int, type[Any]] = {
     SOFTMAX: reference.Softmax,
 }
 
-#: strips of columns for each thread that shares them
-_STRIPS = 2
+#: strips of columns for each thread that shares them, and for so few rows: memory likes longer pieces of rows
+_STRIPS, _STRIPS_OF_FEW, _FEW = 2, 1, 24
 
 _compiled: dict[np.dtype[Any], Any] = {}
 
@@ -61,7 +61,8 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
     weights = [layer.params[0] for layer in held]
     threads = strip_threads(rows, sum(w.nbytes for w in weights), work)
     if threads > 1 and out.strides[-1] == out.itemsize:
-        in_strips = compiled.strips(table, rows, max(w.shape[1] for w in weights), _STRIPS * threads)
+        count = threads * (_STRIPS if rows > _FEW else _STRIPS_OF_FEW)
+        in_strips = compiled.strips(table, rows, max(w.shape[1] for w in weights), count)
 
         def take(_alive: Any = (x, out, held)) -> None:
             in_strips()

@@ -18,11 +18,12 @@ from typing import Any, SupportsIndex
 
 from fastnet.pool import ask_for_help, collect
 
-#: work, in bytes times multiply-adds, that pays for one more thread: some 30 microseconds
-_PAYS = 3 << 22
+#: work, in bytes times multiply-adds, that pays for one more thread: some 40 to 60 microseconds
+_PAYS = 1 << 24
 #: weights whose reading takes as long
 _READING_PAYS = 3 << 20
-#: pieces for each thread, so that one held up by something else costs little
+#: pieces for each thread, so that one held up by something else costs little; fewer where each would be less
+#: than twice the work that pays, as a piece reads all weights, and may pack them
 _PIECES = 4
 #: rows of a piece, at least, and a multiple that fills tiles; more where a row is so much work that its
 #: weights, read anew for each piece, come from beyond the second-level cache
@@ -127,8 +128,10 @@ def piece_rows(rows: int, work: int, threads: int) -> int:
         return max(rows, 1)
     each = -(-rows // threads)
     least = _ROWS_IF_WIDE if work // rows > _WIDE else _ROWS
-    piece = min(max(-(-each // _PIECES), least), each)
-    return -(-piece // _UNIT) * _UNIT if piece > _UNIT else piece
+    pieces = min(_PIECES, each // least, work // threads // (2 * _PAYS))
+    if pieces < 2:
+        return each
+    return -(-each // pieces // _UNIT) * _UNIT
 
 
 def strip_threads(rows: int, weight_bytes: int, work: int) -> int:

@@ -49,7 +49,10 @@ def test_every_row_once(rows, work, count):
 
 def test_small_calls_stay_on_one_thread():
     assert threads.piece_rows(1000, threads._PAYS, 8) == 1000
-    assert threads.piece_rows(1000, 2 * threads._PAYS, 8) == 132
+    assert threads.piece_rows(1000, 2 * threads._PAYS, 8) == 500
+    assert threads.piece_rows(1000, 8 * threads._PAYS, 2) == 252
+    assert threads.piece_rows(10_000, 80 * threads._PAYS, 2) == 1260
+    assert threads.piece_rows(64, 2 * threads._PAYS, 8) == 32
     assert threads.piece_rows(1, 1 << 40, 8) == 1
 
 

@@ -61,10 +61,15 @@ def ends_narrowly(zero, table, layer, a_k, rows):
 
 
 @kernel
-def hidden_buffers(zero, table):
-    """How many results of layers have to lie in scratch: the last one, and the one before it."""
+def result_rows(zero, table):
+    """Bytes of a row in either buffer for results: the first layer's, the third's; the second's, the fourth's."""
     depth = load_int64(table + DEPTH)
-    return min(2, depth - 1 if writes_to_out(zero, table) else depth)
+    in_scratch = depth - 1 if writes_to_out(zero, table) else depth
+    one, other = 0, 0
+    for i in range(in_scratch):
+        row = padded_row(zero, load_int64(table + CALL_BYTES + i * LAYER_BYTES + FAN_OUT))
+        one, other = (max(one, row), other) if i % 2 == 0 else (one, max(other, row))
+    return one, other
 
 
 @kernel
@@ -89,8 +94,8 @@ def scratch_bytes(zero, table, by_samples, block):
     packed = 0
     if may_pack(zero, table, block):
         packed = block * DEEP * size_of(zero) + panel_room(DEEP, block)
-    results = hidden_buffers(zero, table) * block * padded_row(zero, most)
-    return CACHE_LINE + packed + results + streamed_bytes(zero, most, block)
+    one, other = result_rows(zero, table)
+    return CACHE_LINE + packed + block * (one + other) + streamed_bytes(zero, most, block)
 
 
 @kernel
@@ -118,25 +123,25 @@ def compile_run_outputs(element, digest, cache):
         zeros = scratch
         clear_vector(zero, zeros)
         scratch += CACHE_LINE
-        row_bytes = padded_row(zero, most)
+        one_row, other_row = result_rows(zero, table)
         direct = writes_to_out(zero, table)
-        partial = scratch + hidden_buffers(zero, table) * block * row_bytes
+        partial = scratch + block * (one_row + other_row)
         pieces = partial + streamed_bytes(zero, most, block)
         panels = pieces + block * DEEP * size
         while first < stop:
             rows = min(block, stop - first)
             a, a_row, a_k = x + first * x_row, x_row, x_col
-            one, other = scratch, scratch + block * row_bytes
+            one, other = (scratch, one_row), (scratch + block * one_row, other_row)
             target, copied = out + first * out_row, True
             for i in range(depth):
                 layer = layers + i * LAYER_BYTES
-                c, c_row = one, row_bytes
+                c, c_row = one
                 if i == depth - 1 and (direct or ends_narrowly(zero, table, layer, a_k, rows)):
                     c, c_row, copied = target, out_row, False
                 outputs_in_lanes(
                     zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, pieces, panels
                 )
-                a, a_row, a_k = one, row_bytes, size
+                a, a_row, a_k = c, c_row, size
                 one, other = other, one
             if copied:
                 fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)

@@ -7,7 +7,7 @@ the order of every sum, hence every bit of the result, is the same either way.
 from __future__ import annotations
 
 from fastnet.kernels.jit import OPTIONS, kernel, njit
-from fastnet.kernels.network import hidden_buffers
+from fastnet.kernels.network import result_rows
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
 from fastnet.kernels.target import BLOCK_VECTORS, PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
@@ -63,8 +63,8 @@ def plan(zero, table, batch):
         fitting = _BLOCK_SCRATCH // (2 * (widest + lanes) * VECTOR_BYTES)
         return 1, max(min(BLOCK_VECTORS, fitting), 1) * lanes
     most = BLOCK_ROWS if weights <= FAST_WEIGHTS else PACKED_BLOCK_ROWS
-    row_bytes = max(hidden_buffers(zero, table), 1) * widest * size
-    block = min(most, _BLOCK_SCRATCH // row_bytes // TILE_ROWS * TILE_ROWS)
+    one, other = result_rows(zero, table)
+    block = min(most, _BLOCK_SCRATCH // max(one + other, 1) // TILE_ROWS * TILE_ROWS)
     block = max(block, 2 * TILE_ROWS)
     blocks = (batch + block - 1) // block  # all of about the same height, none too low to pay for packing
     each = (batch + blocks - 1) // blocks
