@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import resource
+import signal
 import sys
 import traceback
 import weakref
@@ -170,6 +171,8 @@ def nth(most: int) -> dict[str, int]:
     """Each allocation of Python's own that a call makes fails in turn, with all that follow or alone."""
     from _testcapi import remove_mem_hooks, set_nomemory
 
+    # what hangs ends the program; faulthandler's own watch is a thread, which may begin while hooks change
+    faulthandler.register(signal.SIGALRM, chain=True)
     found = {"tried": 0, "without memory": 0}
     for call in calls():
         if call.name.startswith("reference"):  # np.errstate of NumPy 2.4 crashes
@@ -179,7 +182,7 @@ def nth(most: int) -> dict[str, int]:
         count = most
         for alone in (False, True):
             for n in range(1, count + 1):
-                faulthandler.dump_traceback_later(60, exit=True)
+                signal.alarm(60)
                 got = None
                 set_nomemory(n, n + 1 if alone else 0)
                 try:
@@ -188,7 +191,7 @@ def nth(most: int) -> dict[str, int]:
                     got = None
                 finally:
                     remove_mem_hooks()
-                faulthandler.cancel_dump_traceback_later()
+                signal.alarm(0)
                 found["tried"] += 1
                 if got is None:
                     found["without memory"] += 1
