@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.machine_code", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--neon", action="store_true", help="for AArch64")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, help="and no hashes, if not all")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, help="if not all, no hashes")
     options = parser.parse_args()
     if options.neon:
         platform.machine = lambda: "aarch64"  # before the kernels ask

@@ -11,8 +11,12 @@ from importlib import resources
 from typing import Any
 
 import numba
+from llvmlite import binding
 from numba import types
 from numba.core import config
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
 from fastnet.kernels.lock import undisturbed
 
@@ -51,15 +55,45 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+class _Part(JITCodeLibrary):
+    """A function that is optimised, and becomes machine code, only as part of those that take it in.
+
+    Numba would make machine code of it alone, too, and a process that has compiled, not loaded, would run
+    that instead of what was optimised together: the linker takes the first of a name.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+
 @contextmanager
-def _unoptimized() -> Iterator[None]:
-    """For functions that are optimised as parts of those that take them in: once is enough."""
-    level = config.OPT
-    config.OPT = type(level)(0)
-    try:
-        yield
-    finally:
-        config.OPT = level
+def _parts() -> Iterator[None]:
+    """While these are compiled. Numba's lock keeps other threads from compiling their functions so."""
+    context = cpu_target.target_context
+    codegen = context.codegen()
+    with global_compiler_lock:
+        level, library, set_env = config.OPT, codegen._library_class, codegen.set_env
+
+        def define_env(name: str, environment: Any) -> None:
+            """The variable that machine code of a part would bring: what exceptions are made from."""
+            module = codegen._create_empty_module(name)
+            context.declare_env_global(module, name)
+            codegen._add_module(binding.parse_assembly(str(module)))
+            type(codegen).set_env(codegen, name, environment)
+
+        try:
+            config.OPT = type(level)(0)
+            codegen._library_class, codegen.set_env = _Part, define_env
+            yield
+        finally:
+            config.OPT, codegen._library_class, codegen.set_env = level, library, set_env
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -68,7 +102,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     Left alone, Numba would compile it anew for every number that a caller writes out as an argument.
     """
     compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
-    compiled.compile = _unoptimized()(compiled.compile)
+    compiled.compile = _parts()(compiled.compile)
     template = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     return compiled

@@ -62,7 +62,7 @@ def ends_narrowly(zero, table, layer, a_k, rows):
 
 @kernel
 def result_rows(zero, table):
-    """Bytes of a row in either buffer for results: the first layer's, the third's; the second's, the fourth's."""
+    """Bytes of a row in either buffer for results: every other layer's, from the first or second on."""
     depth = load_int64(table + DEPTH)
     in_scratch = depth - 1 if writes_to_out(zero, table) else depth
     one, other = 0, 0
