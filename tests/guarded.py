@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import count, product
 from typing import Any, NamedTuple
@@ -365,10 +365,10 @@ GROUPS: dict[str, tuple[Callable[[int], Iterator[Shape]], tuple[Any, ...], int]]
 }
 
 
-def shapes(t: Trials, group: str, every: int) -> None:
-    """A group of shapes in both dtypes, in the plain layout and others in turn."""
+def shapes(t: Trials, group: str, every: int, dtypes: Iterable[str] = KERNEL_DTYPES) -> None:
+    """A group of shapes in these dtypes, in the plain layout and others in turn."""
     what, ways, more = GROUPS[group]
-    for dtype in KERNEL_DTYPES:
+    for dtype in dtypes:
         for i, shape in enumerate(what(every)):
             others = [OTHERS[(i * more + k) % len(OTHERS)] for k in range(more)]
             t.run(shape, dtype, [PLAIN, *others], ways)
@@ -393,12 +393,15 @@ def activations_alone(t: Trials, group: str, every: int) -> None:
 
 
 def main(notes: str, *groups: str) -> None:
-    """Each group is its name, a colon, and that each so many-th shape of it is tried."""
+    """Each group is its name, a colon, and that each so many-th shape is tried; and a colon and one dtype."""
     fastnet.set_num_threads(1)
     t = Trials(Notebook(notes))
     for group in groups:
-        name, _, every = group.partition(":")
-        (activations_alone if name == "activations" else shapes)(t, name, int(every or 1))
+        name, every, *dtypes = group.split(":") if ":" in group else (group, "1")
+        if name == "activations":
+            activations_alone(t, name, int(every))
+        else:
+            shapes(t, name, int(every), dtypes or KERNEL_DTYPES)
     if {"edges", "large"} <= {group.partition(":")[0] for group in groups}:
         missed = PLANNED - t.seen
         assert not missed, f"none of the shapes has {missed}"
