@@ -16,8 +16,8 @@ from tests.test_bits import DTYPES, bits
 CHUNK = 32
 FAN_INS = [0, 1, 2, 31, 32, 33, 64, 255, 257, 513, 1000]
 BATCHES = [1, 2, 7, 31, 97, 300]
-#: one output, a few, more than the widest tile has columns
-FAN_OUTS = [1, 3, 131]
+#: one output, a few, a vector or half of one, more than the widest tile has columns
+FAN_OUTS = [1, 3, 8, 131]
 #: rows and columns that differ: longer ones repeat them
 ROWS, COLUMNS = 7, 11
 
