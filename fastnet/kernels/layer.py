@@ -14,10 +14,10 @@ from numba import types
 
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels
+from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, padded_row
 from fastnet.kernels.narrow import NARROW
 from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, splat_element, stack_bytes
-from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows
+from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
 from fastnet.kernels.stream import (
     MOST_STREAMED,
     STREAM_DEPTH,
@@ -122,6 +122,18 @@ def _activate_rows(zero, table, layer, rows, c, c_row):
 
 
 @kernel
+def _turn_rows(zero, table, a, a_k, rows, depth, piece, piece_row):
+    """Rows of A that lie side by side, a vector of them or more, in squares; whole vectors are written."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    for k in range(0, depth, lanes):
+        for i in range(0, rows, lanes):
+            r = min(i, rows - lanes)  # some rows twice, to the same result
+            source, target = a + k * a_k + r * size, piece + r * piece_row + k * size
+            turn_in(zero, table, source, a_k, min(lanes, depth - k), lanes, target, piece_row)
+
+
+@kernel
 def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels):
     """DEEP rows of W at a time, panel by panel, each packed by the first row of tiles that reads it.
 
@@ -144,8 +156,11 @@ def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, pa
         depth = min(DEEP, fan_in - k)
         piece, piece_row = a + k * a_k, a_row
         if a_k != size or a_row % COLLIDING_ROW == 0:
-            copy_rows(zero, piece, a_row, a_k, rows, depth, pieces, depth * size, size)
-            piece, piece_row = pieces, depth * size
+            piece, piece_row = pieces, padded_row(zero, depth)
+            if a_row == size and rows * size >= VECTOR_BYTES:
+                _turn_rows(zero, table, a + k * a_k, a_k, rows, depth, piece, piece_row)
+            else:
+                copy_rows(zero, a + k * a_k, a_row, a_k, rows, depth, piece, piece_row, size)
         for j in range(0, fan_out, width):
             columns = min(width, fan_out - j)
             # the panel that comes for this one, fetched meanwhile: to its right, else one of those below

@@ -93,7 +93,7 @@ def scratch_bytes(zero, table, by_samples, block):
         return CACHE_LINE + (total + 1) // 2 * 2 * VECTOR_BYTES + 2 * (widest + lanes) * row_bytes
     packed = 0
     if may_pack(zero, table, block):
-        packed = block * DEEP * size_of(zero) + panel_room(DEEP, block)
+        packed = block * padded_row(zero, DEEP) + panel_room(DEEP, block)
     one, other = result_rows(zero, table)
     return CACHE_LINE + packed + block * (one + other) + streamed_bytes(zero, most, block)
 
@@ -127,7 +127,7 @@ def compile_run_outputs(element, digest, cache):
         direct = writes_to_out(zero, table)
         partial = scratch + block * (one_row + other_row)
         pieces = partial + streamed_bytes(zero, most, block)
-        panels = pieces + block * DEEP * size
+        panels = pieces + block * padded_row(zero, DEEP)
         while first < stop:
             rows = min(block, stop - first)
             a, a_row, a_k = x + first * x_row, x_row, x_col

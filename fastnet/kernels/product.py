@@ -53,11 +53,10 @@ _INTEGERS = 14
 @kernel
 def product_scratch(zero, fan_in, fan_out, rows):
     """Bytes of scratch that a product needs, however it is computed."""
-    size = size_of(zero)
     block = min(rows, _BLOCK)
-    depth = min(fan_in, DEEP)
+    piece = padded_row(zero, min(fan_in, DEEP))
     sums = block * padded_row(zero, fan_out) + streamed_bytes(zero, fan_out, block)
-    return CACHE_LINE + sums + block * depth * size + panel_room(fan_in, block)
+    return CACHE_LINE + sums + block * piece + panel_room(fan_in, block)
 
 
 def compile_product(element: Any, digest: str, cache: bool) -> Any:
