@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.hosts import LARGE, SMALL, calls, main, together
+from tests.hosts import LARGE, SMALL, calls, is_only_printed, main, together
 
 STARTS = ("fork", "forkserver", "spawn")
 
@@ -161,12 +161,7 @@ def interrupts(count: int) -> int:
     orders, acknowledged, hits, armed = os.pipe(), os.pipe(), 0, False
 
     def interrupt(_: int, frame: Any) -> None:
-        # not in this test's own lines, nor in a weak reference's callback, where Python only prints it
-        code = frame.f_code
-        in_weakref = (
-            code.co_filename.endswith(("_weakrefset.py", "weakref.py")) or code.co_name == "on_disposal"
-        )
-        if armed and not in_weakref:
+        if armed and not is_only_printed(frame):  # not in this test's own lines
             raise KeyboardInterrupt
 
     sender = os.fork()

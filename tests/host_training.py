@@ -23,7 +23,7 @@ import fastnet
 from fastnet import Affine, Sequential, Sigmoid
 from tests.host_processes import STARTS, end_in_every_way, forked, run
 from tests.host_threads import meanwhile
-from tests.hosts import LARGE, SMALL, calls, together
+from tests.hosts import LARGE, SMALL, calls, is_only_printed, together
 
 THREADS = 8
 OPTIMIZERS: list[Callable[[], Any]] = [
@@ -244,8 +244,7 @@ def interrupts(count: int) -> int:
 
     def interrupt(_: int, frame: Any) -> None:
         nonlocal armed
-        # not in this test's own lines, nor in a weak reference's callback, where Python only prints it
-        if armed and not frame.f_code.co_filename.endswith("_weakrefset.py"):
+        if armed and not is_only_printed(frame):  # not in this test's own lines
             armed = times > 1
             signal.raise_signal(signal.SIGINT)
 

@@ -149,6 +149,16 @@ def calls(problems: list[Any], seed: int = 0, dtypes: tuple[str, ...] = ("float3
     return found
 
 
+def is_only_printed(frame: Any) -> bool:
+    """Whether Python would only print what is raised here: in a finalizer, a weak reference's callback."""
+    while frame is not None:
+        code, frame = frame.f_code, frame.f_back
+        of_weakrefs = code.co_filename.endswith(("_weakrefset.py", "weakref.py"))
+        if of_weakrefs or code.co_name in ("__del__", "on_disposal"):
+            return True
+    return False
+
+
 def together(functions: list[Callable[[], Any]]) -> None:
     """Call each on a thread of its own, all begun at once; raise what one of them raises."""
     barrier, errors = threading.Barrier(len(functions)), []
