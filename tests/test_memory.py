@@ -196,7 +196,7 @@ def test_a_leak_is_seen():
     """A reference kept at each call, and arrays kept: the figures above show it."""
     leak = "kept = []\nplain = net.predict\nnet.predict = lambda x: kept.append(plain(x))\n"
     code = CALLS.replace("found = {{}}", leak + "found = {{}}")
-    found = json.loads(printed(code.format(one=10_000, many=10, then="")))
+    found = json.loads(printed(code.format(one=40_000, many=10, then="")))
     count, grown, blocks, references = found["one row"]
     assert grown >= MIB
     assert blocks >= count
