@@ -14,7 +14,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +31,13 @@ class Code(NamedTuple):
     assembly: str
 
 
-def compiled(dtypes: Iterable[str]) -> Iterator[tuple[str, str, Any]]:
-    """Name, element type and Numba's library of every function that fastnet compiles for these."""
+def compiled() -> Iterator[tuple[str, str, Any]]:
+    """Name, element type and Numba's library of every function that fastnet compiles."""
     import numpy as np
 
     from fastnet.kernels.entries import entries
 
-    for dtype in dtypes:
+    for dtype in DTYPES:
         there = entries(np.dtype(dtype))
         there.prepare()
         [functions] = there.functions.values()
@@ -65,8 +65,8 @@ def for_neon(ir: str) -> tuple[str, str]:
     return str(module), target.emit_assembly(module)
 
 
-def write(folder: Path, neon: bool, dtypes: Iterable[str]) -> None:
-    for name, dtype, library in compiled(dtypes):
+def write(folder: Path, neon: bool) -> None:
+    for name, dtype, library in compiled():
         ir, assembly = library.get_llvm_str(), library.get_asm_str()
         if neon:
             ir, assembly = for_neon(ir)
@@ -93,12 +93,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.machine_code", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--neon", action="store_true", help="for AArch64")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, help="if not all, no hashes")
     options = parser.parse_args()
     if options.neon:
         platform.machine = lambda: "aarch64"  # before the kernels ask
-    write(options.folder, options.neon, options.dtypes)
-    if not options.neon and len(options.dtypes) == len(DTYPES):
+    write(options.folder, options.neon)
+    if not options.neon:
         from tests import golden
 
         (options.folder / "hashes.json").write_text(json.dumps(golden.hashes()))

@@ -24,7 +24,7 @@ TARGETS = {
     "no vectorisers": {"NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0"},
     "vectorisers": {"NUMBA_OPT": "3", "NUMBA_LOOP_VECTORIZE": "1", "NUMBA_SLP_VECTORIZE": "1"},
 }
-ORDINARY = ("haswell",)
+ORDINARY = ("host", "haswell")
 #: kernels that compute; the others read headers and choose
 COMPUTE = {"sweep_tiles", "run_layer", "step", "run_few", "alone"}
 REGISTERS = {64: "zmm", 32: "ymm", 16: "xmm"}
@@ -110,15 +110,6 @@ def test_fused_on_whole_vectors(compilation):
         assert fused_on_x86(code) == wanted, f"{code.name}, {code.dtype}"
         if label == "haswell":
             assert "%zmm" not in code.assembly, f"{code.name}, {code.dtype}"
-
-
-@on_x86
-def test_float32_here(tmp_path):
-    """Of this machine's own code what takes little time: its bits are seen by all other tests."""
-    codes = compiled_anew(tmp_path, "--dtypes", "float32")
-    assert {code.name for code in codes} >= {*COMPUTE, "run_samples", "predict", "bind", "run", "strips"}
-    test_no_defects(("host", codes, tmp_path))
-    test_fused_on_whole_vectors(("host", codes, tmp_path))
 
 
 @pytest.fixture(scope="module")
