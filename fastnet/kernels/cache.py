@@ -22,7 +22,7 @@ from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from fastnet.kernels.jit import OPTIONS
+from fastnet.kernels.jit import OPTIONS, whole
 
 _CHECKSUM_BYTES = 32
 
@@ -73,7 +73,7 @@ def c_function(signature: Any, cache: bool) -> Callable[[Callable[..., Any]], An
         compiled: Any = CFunc(function, normalize_signature(signature), locals={}, options=dict(OPTIONS))
         if cache:
             compiled._cache = _Cache(function)
-        compiled.compile()
+        whole(compiled.compile)()
         return compiled
 
     return compile

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numba
 from llvmlite import binding
@@ -19,6 +19,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fastnet.kernels.lock import undisturbed
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: no fastmath: contraction is written out as fma, and nothing else may be reordered
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -43,19 +46,22 @@ def compiling() -> Iterator[None]:
             gc.enable()
 
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` in these surroundings, now and whenever the function is compiled."""
+class _Whole(JITCodeLibrary):
+    """A function that is optimised once, when all its parts are in it.
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        with compiling():
-            compiled = numba.njit(**options)(function)
-        compiled.compile = compiling()(compiled.compile)
-        return compiled
+    Numba would simplify each function by itself, and then optimise twice, so as to find pairs of counted
+    references in between; kernels have none, and compile a fifth faster like this.
+    """
 
-    return decorate
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        manager, builder = self._codegen._module_pass_manager()
+        manager.run(self._final_module, builder)
 
 
-class _Part(JITCodeLibrary):
+class _Part(_Whole):
     """A function that is optimised, and becomes machine code, only as part of those that take it in.
 
     Numba would make machine code of it alone, too, and a process that has compiled, not loaded, would run
@@ -74,12 +80,24 @@ class _Part(JITCodeLibrary):
 
 
 @contextmanager
+def _compiled_as(library: type[JITCodeLibrary]) -> Iterator[None]:
+    """Numba's lock keeps other threads from compiling their functions so."""
+    codegen = cpu_target.target_context.codegen()
+    with global_compiler_lock:
+        usual, codegen._library_class = codegen._library_class, library
+        try:
+            yield
+        finally:
+            codegen._library_class = usual
+
+
+@contextmanager
 def _parts() -> Iterator[None]:
-    """While these are compiled. Numba's lock keeps other threads from compiling their functions so."""
+    """While these are compiled."""
     context = cpu_target.target_context
     codegen = context.codegen()
-    with global_compiler_lock:
-        level, library, set_env = config.OPT, codegen._library_class, codegen.set_env
+    with _compiled_as(_Part):
+        set_env = codegen.set_env
 
         def define_env(name: str, environment: Any) -> None:
             """The variable that machine code of a part would bring: what exceptions are made from."""
@@ -89,11 +107,31 @@ def _parts() -> Iterator[None]:
             type(codegen).set_env(codegen, name, environment)
 
         try:
-            config.OPT = type(level)(0)
-            codegen._library_class, codegen.set_env = _Part, define_env
+            codegen.set_env = define_env
             yield
         finally:
-            config.OPT, codegen._library_class, codegen.set_env = level, library, set_env
+            codegen.set_env = set_env
+
+
+def whole(compile: Callable[P, T]) -> Callable[P, T]:
+    """`compile`, of a function that Python or C calls."""
+    return compiling()(_compiled_as(_Whole)(compile))
+
+
+def _dispatcher(function: Callable[..., Any], **options: Any) -> Any:
+    with compiling():
+        return numba.njit(**options)(function)
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` in these surroundings, now and whenever the function is compiled."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        compiled = _dispatcher(function, **options)
+        compiled.compile = whole(compiled.compile)
+        return compiled
+
+    return decorate
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -101,8 +139,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Left alone, Numba would compile it anew for every number that a caller writes out as an argument.
     """
-    compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
-    compiled.compile = _parts()(compiled.compile)
+    compiled = _dispatcher(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+    compiled.compile = compiling()(_parts()(compiled.compile))
     template = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     return compiled
