@@ -23,8 +23,9 @@ from fastnet.kernels.lock import undisturbed
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: no fastmath: contraction is written out as fma, and nothing else may be reordered
-OPTIONS = {"error_model": "numpy", "boundscheck": False}
+#: no fastmath: contraction is written out as fma, and nothing else may be reordered. No rewrites: those are of
+#: array expressions and the like, which kernels have none of, and looking for them takes a seventh of the time
+OPTIONS = {"error_model": "numpy", "boundscheck": False, "no_rewrites": True}
 
 
 @contextmanager

@@ -94,11 +94,7 @@ def stream_rows(
             block = b.append_basic_block("stream_rows")
             choice.add_case(I64(height), block)
             b.position_at_end(block)
-            with b.if_else(b.icmp_signed("==", depth, I64(STREAM_DEPTH))) as (deep, other):
-                with deep:
-                    _emit_stream(b, size, height, width, STREAM_DEPTH, operands)
-                with other:
-                    _emit_stream(b, size, height, width, depth, operands)
+            _emit_stream(b, size, height, width, depth, operands)
             b.branch(done)
         b.position_at_end(done)
         return context.get_dummy_value()
@@ -129,11 +125,7 @@ def _emit_stream(b: Any, size: int, height: int, widest: int, depth: Any, operan
             return [one.fma(vec, total) for (one, vec), total in zip(factors, sums, strict=True)]
 
         sums = [vector.load_vector(b, b.add(start, at), size) for start in inits for at in begin]
-        if isinstance(depth, int):
-            for k in range(depth):
-                sums = step(I64(k), sums)
-        else:
-            sums = vector.repeat(b, depth, 1, sums, step)[1]
+        sums = vector.repeat(b, depth, 1, sums, step)[1]
         into = [b.add(b.add(row, at), I64(v * VECTOR_BYTES)) for row in intos for v in range(width)]
         with b.if_else(adds) as (more, plain):
             for adding, branch in ((True, more), (False, plain)):
