@@ -23,8 +23,8 @@ from fastnet.kernels.lock import undisturbed
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: no fastmath: contraction is written out as fma, and nothing else may be reordered. No rewrites: those are of
-#: array expressions and the like, which kernels have none of, and looking for them takes a seventh of the time
+#: no fastmath: contraction is written out as fma, and nothing else may be reordered. No rewrites: those are
+#: of array expressions and the like, which kernels have none of, and looking takes a seventh of the time
 OPTIONS = {"error_model": "numpy", "boundscheck": False, "no_rewrites": True}
 
 

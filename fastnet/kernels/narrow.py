@@ -1,7 +1,8 @@
 """Products of many rows and a few columns, for twice as many rows as a vector has lanes: a row in each.
 
-Rows are transposed in registers, a square at a time, and each of their columns is multiplied at once into
-all sums, which run in the canonical order of ``layer.py``.
+Rows are transposed as they are loaded, a square at a time, and each of their columns is multiplied at once
+into all sums, which run in the canonical order of ``layer.py``. Vectors are loaded in pieces of rows a few
+apart: half of the shuffles are left, and float32 takes up to an eighth less time than from whole rows.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _emit(
     c: Any,
     fan_in: Any,
 ) -> None:
-    lanes = VECTOR_BYTES // size
+    lanes, e = VECTOR_BYTES // size, 16 // size  # elements of a vector, and of a piece
     room = b.alloca(ir.ArrayType(vector.vector_type(size), 2 * lanes))
     room.align = 64
     columns = b.ptrtoint(room, I64)
@@ -104,10 +105,14 @@ def _emit(
             here = addresses(start, k)
             for row in here:
                 vector.prefetch(b, b.add(row, I64(AHEAD)), 3)
-            square = [vector.load_vector(b, row, size) for row in here]
             part = sums[g * outputs : (g + 1) * outputs]
-            for i, samples in enumerate(rearrange.transpose(square)):
-                part = add_column(b.add(k, I64(i)), samples, part)
+            for first in range(0, lanes, e):
+                offset = I64(first * size)
+                square = [
+                    vector.load_pieces(b, [b.add(row, offset) for row in here[i::e]], size) for i in range(e)
+                ]
+                for i, samples in enumerate(rearrange.turn_pieces(square)):
+                    part = add_column(b.add(k, I64(first + i)), samples, part)
             result += part
         return result
 

@@ -11,13 +11,8 @@ from fastnet.kernels.network import result_rows
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, LAYER_BYTES
 from fastnet.kernels.target import BLOCK_VECTORS, PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES
-from fastnet.kernels.ways import FAST_WEIGHTS, is_narrow, way
+from fastnet.kernels.ways import BLOCK_ROWS, FAR_BLOCK_ROWS, FAST_WEIGHTS, NEAR_WEIGHTS, is_narrow, way
 
-#: outputs in lanes: rows of a block, and of one whose weights, more bytes than these, come from beyond the
-#: second-level cache for each block anew (258 instead of 516 rows: 1.1 times as long at 1024-1024-1024
-#: float64, but 0.93 to 1.0 with fewer weights)
-BLOCK_ROWS = 40 * TILE_ROWS
-NEAR_WEIGHTS, FAR_BLOCK_ROWS = 2 << 20, 86 * TILE_ROWS
 #: fused multiply-add takes so many cycles, so a tile needs eight chains to keep two units busy
 _LATENCY = 4
 #: rounds of shuffles that transpose a square

@@ -40,20 +40,25 @@ from fastnet.kernels.table import (
     W_ROW,
     W,
 )
-from fastnet.kernels.target import CACHE_LINE, TILE_ROWS, VECTOR_BYTES
-from fastnet.kernels.ways import DEEP, panel_room
+from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
+from fastnet.kernels.ways import BLOCK_ROWS, DEEP, FAR_BLOCK_ROWS, NEAR_WEIGHTS, panel_room
 
 #: where a table for training has the address of the compiled product, behind the fields of a call
 PRODUCT = CALL_BYTES
-#: rows at a time
-_BLOCK = 86 * TILE_ROWS
 _INTEGERS = 14
+
+
+@kernel
+def block_rows(zero, fan_in, fan_out, rows):
+    """Rows at a time."""
+    near = fan_in * fan_out * size_of(zero) <= NEAR_WEIGHTS
+    return min(rows, BLOCK_ROWS if near else FAR_BLOCK_ROWS)
 
 
 @kernel
 def product_scratch(zero, fan_in, fan_out, rows):
     """Bytes of scratch that a product needs, however it is computed."""
-    block = min(rows, _BLOCK)
+    block = block_rows(zero, fan_in, fan_out, rows)
     piece = padded_row(zero, min(fan_in, DEEP))
     sums = block * padded_row(zero, fan_out) + streamed_bytes(zero, fan_out, block)
     return CACHE_LINE + sums + block * piece + panel_room(fan_in, block)
@@ -78,7 +83,7 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
         store_int64(layer + ACTIVATION, IDENTITY)
         zeros = scratch
         clear_vector(zero, zeros)
-        block, row = min(rows, _BLOCK), fan_out * size
+        block, row = block_rows(zero, fan_in, fan_out, rows), fan_out * size
         wide = scratch + CACHE_LINE
         padded = padded_row(zero, fan_out)
         partial = wide + block * padded

@@ -31,36 +31,16 @@ def transpose(rows: Sequence[Vec]) -> list[Vec]:
     First within pieces of 128 bits, then of whole pieces: shuffles that need no vector of indices. (Rounds
     that swap one bit of the two numbers each are as many, but LLVM merged them into others that spill.)
     """
-    n = len(rows)
     e = 16 // itemsize_of(rows[0])  # elements of a piece
-    q = n // e
-
-    def unpack(low: Vec, high: Vec, together: int, half: int) -> Vec:
-        """From one half of each piece, elements of low and high in turn, so many together."""
-        lanes: list[int | None] = []
-        for piece in range(0, n, e):
-            for i in range(piece + half * e // 2, piece + (half + 1) * e // 2, together):
-                lanes += [*range(i, i + together), *range(n + i, n + i + together)]
-        return low.shuffle(high, lanes)
+    q = len(rows) // e
 
     def pieces(one: Vec, other: Vec, wanted: Sequence[int]) -> Vec:
         return one.shuffle(other, [w * e + i for w in wanted for i in range(e)])
 
-    turned = [*rows]  # within pieces
-    for g in range(0, n, e):
-        together = 1
-        while together < e:
-            now = [*turned]
-            for i in range(e // 2):
-                # neighbours at first, then two apart
-                at = g + (2 * i if together == 1 else i)
-                low, high = now[at], now[at + together]
-                first = g + 2 * i
-                turned[first], turned[first + 1] = (unpack(low, high, together, half) for half in (0, 1))
-            together *= 2
+    turned = [row for g in range(q) for row in turn_pieces(rows[g * e : (g + 1) * e])]
     out = [*rows]
     for j in range(e):
-        column = [turned[g + j] for g in range(0, n, e)]
+        column = turned[j::e]
         if q == 1:
             out[j] = column[0]
         elif q == 2:
@@ -72,3 +52,27 @@ def transpose(rows: Sequence[Vec]) -> list[Vec]:
             for p, (low, high) in enumerate(((a, c), (a, c), (b, d), (b, d))):
                 out[p * e + j] = pieces(low, high, [p % 2, 2 + p % 2, 4 + p % 2, 6 + p % 2])
     return out
+
+
+def turn_pieces(rows: Sequence[Vec]) -> list[Vec]:
+    """Transpose the squares that pieces of 128 bits make: as many vectors as a piece has elements."""
+    e, n = len(rows), lanes_of(rows[0])
+
+    def unpack(low: Vec, high: Vec, together: int, half: int) -> Vec:
+        """From one half of each piece, elements of low and high in turn, so many together."""
+        lanes: list[int | None] = []
+        for piece in range(0, n, e):
+            for i in range(piece + half * e // 2, piece + (half + 1) * e // 2, together):
+                lanes += [*range(i, i + together), *range(n + i, n + i + together)]
+        return low.shuffle(high, lanes)
+
+    turned, together = [*rows], 1
+    while together < e:
+        now = [*turned]
+        for i in range(e // 2):
+            # neighbours at first, then two apart
+            at = 2 * i if together == 1 else i
+            low, high = now[at], now[at + together]
+            turned[2 * i], turned[2 * i + 1] = (unpack(low, high, together, half) for half in (0, 1))
+        together *= 2
+    return turned

@@ -121,6 +121,23 @@ def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
     return value
 
 
+def load_pieces(b: ir.IRBuilder, addresses: Sequence[ir.Value], itemsize: int) -> Vec:
+    """A vector of pieces of 128 bits, each from its address: that takes loads, and no unit that shuffles."""
+    e = 16 // itemsize
+    n = e * len(addresses)
+    widen = ir.VectorType(I32, n)([i % e for i in range(n)])
+    found: Vec | None = None
+    for p, address in enumerate(addresses):
+        piece = load(b, address, ir.VectorType(scalar_type(itemsize), e))
+        wide = Vec(b, b.shuffle_vector(piece, piece, widen)) if n > e else Vec(b, piece)
+        if found is None:
+            found = wide
+        else:
+            found = found.shuffle(wide, [n + i - p * e if i // e == p else i for i in range(n)])
+    assert found is not None
+    return found
+
+
 def function(b: ir.IRBuilder, name: str, arguments: int, emit: Callable[..., None]) -> ir.Function:
     """The function of this name, emitted by the first who asks the module for it, never inlined."""
     found = b.module.globals.get(name)

@@ -27,6 +27,11 @@ PANEL_BYTES = DEEP * PANEL_ROW
 #: weights so large, whose rows are pages or more, come from afar: for so many rows that many panels of
 #: them are packed together, as memory likes longer pieces of rows: a fifth of the time at 4096-4096 x 64
 FAR_WEIGHTS, PAGE, FAR_ROWS, PANELS = 1 << 23, 4096, 8 * TILE_ROWS, 4
+#: outputs in lanes: rows of a block, and of one whose weights, more bytes than these, come from beyond the
+#: second-level cache for each block anew (258 instead of 516 rows: 1.1 times as long at 1024-1024-1024
+#: float64, but 0.93 to 1.0 with fewer weights)
+BLOCK_ROWS = 40 * TILE_ROWS
+NEAR_WEIGHTS, FAR_BLOCK_ROWS = 2 << 20, 86 * TILE_ROWS
 #: few rows take so many rows of weights at a time (their sums wait in the first-level cache meanwhile; 16
 #: took a quarter longer for 8 rows through 1024-1024-1024, 256 up to a fifth), and so many bytes of each
 FEW_DEPTH, FEW_BYTES = 64, 4096
