@@ -90,6 +90,19 @@ def test_code_is_as_fast_where_it_was_compiled(tmp_path):
     assert compiled < 2.2 * max(loaded)
 
 
+def test_what_raises_is_rewritten():
+    """Its exceptions would be made anew at each raise, by code that may lack the interpreter lock."""
+
+    def raises(x):
+        if x > 0:
+            raise ValueError("x is positive")
+        return x
+
+    assert jit.without_rewrites(raises) == {"no_rewrites": False}
+    assert jit.without_rewrites(lambda x: x + 1) == {"no_rewrites": True}
+    assert not entry.make_entries("", False)[2].targetoptions["no_rewrites"]  # it raises MemoryError
+
+
 def test_other_threads_compile_whole_functions():
     """What another thread compiles while fastnet compiles a part is no part."""
     inside, done = threading.Event(), threading.Event()

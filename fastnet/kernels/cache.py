@@ -22,7 +22,7 @@ from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from fastnet.kernels.jit import OPTIONS, whole
+from fastnet.kernels.jit import OPTIONS, whole, without_rewrites
 
 _CHECKSUM_BYTES = 32
 
@@ -70,7 +70,8 @@ def c_function(signature: Any, cache: bool) -> Callable[[Callable[..., Any]], An
     """`numba.cfunc` with the options of all kernels, and with this cache if any."""
 
     def compile(function: Callable[..., Any]) -> Any:
-        compiled: Any = CFunc(function, normalize_signature(signature), locals={}, options=dict(OPTIONS))
+        options = OPTIONS | without_rewrites(function)
+        compiled: Any = CFunc(function, normalize_signature(signature), locals={}, options=options)
         if cache:
             compiled._cache = _Cache(function)
         whole(compiled.compile)()

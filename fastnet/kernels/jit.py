@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import gc
 import hashlib
 import warnings
@@ -23,9 +24,19 @@ from fastnet.kernels.lock import undisturbed
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: no fastmath: contraction is written out as fma, and nothing else may be reordered. No rewrites: those are
-#: of array expressions and the like, which kernels have none of, and looking takes a seventh of the time
-OPTIONS = {"error_model": "numpy", "boundscheck": False, "no_rewrites": True}
+#: no fastmath: contraction is written out as fma, and nothing else may be reordered
+OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+def without_rewrites(function: Callable[..., Any]) -> dict[str, bool]:
+    """The option that leaves out Numba's rewrites, for whatever raises nothing.
+
+    They make constants of what is raised; the others are of array expressions and the like, which kernels
+    have none of, and looking for them takes a seventh of the time. Without them, an exception would be made
+    where it is raised, by code that has to hold the interpreter lock.
+    """
+    raises = any(step.opname == "RAISE_VARARGS" for step in dis.get_instructions(function))
+    return {"no_rewrites": not raises}
 
 
 @contextmanager
@@ -121,7 +132,7 @@ def whole(compile: Callable[P, T]) -> Callable[P, T]:
 
 def _dispatcher(function: Callable[..., Any], **options: Any) -> Any:
     with compiling():
-        return numba.njit(**options)(function)
+        return numba.njit(**options, **without_rewrites(function))(function)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
