@@ -30,6 +30,17 @@ def gradients(dout, x, W):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_no_rows_beside_what_is_written(dtype):
+    """An empty array overlaps nothing, wherever it lies: its strides alone reach into what is before it."""
+    memory = np.full(64, 9, dtype)
+    dW, x, dout, db = memory[:12].reshape(3, 4), memory[12:12].reshape(0, 3), memory[20:20], memory[20:24]
+    backprop.affine_backward(dout.reshape(0, 4), x, draw((3, 4), dtype), np.empty((0, 3), dtype), dW, db)
+    assert (dW == 0).all()
+    assert (db == 0).all()
+    assert (memory[[*range(12, 20), *range(24, 64)]] == 9).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradients_have_the_bits_of_the_oracle(shape, dtype):
     rows, fan_in, fan_out = shape

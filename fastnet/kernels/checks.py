@@ -70,9 +70,15 @@ def is_like(array, model):
 
 
 @kernel
+def keep_apart(one, other, size):
+    """Whether no step that writes one could change the other."""
+    return are_apart(one, other, size) or elements_of(one) == 0 or elements_of(other) == 0
+
+
+@kernel
 def fits_beside(array, model, size):
-    """Whether it is writeable and like `model`, and no step that writes one could change the other."""
-    return is_like(array, model) and (are_apart(array, model, size) or elements_of(model) == 0)
+    """Whether it is writeable and like `model`, and keeps apart from it."""
+    return is_like(array, model) and keep_apart(array, model, size)
 
 
 @kernel

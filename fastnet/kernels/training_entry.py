@@ -18,6 +18,7 @@ from fastnet.kernels.checks import (
     is_like,
     is_ours,
     is_shaped,
+    keep_apart,
     length_of_list,
     takes,
 )
@@ -34,7 +35,6 @@ from fastnet.kernels.gradients import (
 )
 from fastnet.kernels.headers import (
     address_of,
-    are_apart,
     data,
     is_contiguous,
     is_writeable,
@@ -87,8 +87,8 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         size = size_of(zero)
         for written in (dw, db):
             for read in (dout, x, w):
-                fits = fits and are_apart(written, read, size)
-        if not fits or not are_apart(dw, db, size):
+                fits = fits and keep_apart(written, read, size)
+        if not fits or not keep_apart(dw, db, size):
             raise ValueError("arrays do not fit together")
         width = max(fan_in, fan_out)
         needed = zeros_bytes(zero, width) + affine_scratch(zero, rows, fan_in, fan_out)
@@ -195,11 +195,11 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             fits = fits and fits_beside(list_item(grads, i), p, size)
             if optimizer >= MOMENTUM:
                 fits = fits and fits_beside(list_item(squares, i), p, size)
-                fits = fits and are_apart(list_item(squares, i), list_item(grads, i), size)
+                fits = fits and keep_apart(list_item(squares, i), list_item(grads, i), size)
             if optimizer >= ADAM:
                 fits = fits and fits_beside(list_item(means, i), p, size)
-                fits = fits and are_apart(list_item(means, i), list_item(grads, i), size)
-                fits = fits and are_apart(list_item(means, i), list_item(squares, i), size)
+                fits = fits and keep_apart(list_item(means, i), list_item(grads, i), size)
+                fits = fits and keep_apart(list_item(means, i), list_item(squares, i), size)
         if not fits:
             raise ValueError("arrays do not fit together")
         for i in range(count):
