@@ -77,9 +77,10 @@ SPEED = """
 import timeit
 import numpy as np
 import fastnet
-net, x = fastnet.TwoLayerNet(2, 10, 3), np.random.randn(30, 2)
+net, twin, x = fastnet.TwoLayerNet(2, 10, 3), fastnet.reference.TwoLayerNet(2, 10, 3), np.random.randn(30, 2)
 net.predict(x)
-print(min(timeit.repeat(lambda: net.predict(x), number=100, repeat=200)))
+times = [timeit.timeit(lambda: of.predict(x), number=100) for _ in range(200) for of in (net, twin)]
+print(min(times[::2]) / min(times[1::2]))
 """
 
 
@@ -87,7 +88,7 @@ def test_code_is_as_fast_where_it_was_compiled(tmp_path):
     """Parts that had been made machine code alone, too, were run instead: two to five times as long."""
     shutil.copytree(PACKAGE, tmp_path / "src" / "fastnet", ignore=shutil.ignore_patterns("__pycache__"))
     compiled, *loaded = (float(call(tmp_path, code=SPEED)) for _ in range(3))
-    assert compiled < 2.2 * max(loaded)
+    assert compiled < 1.7 * max(loaded)  # beside the reference of the same process
 
 
 def test_what_raises_is_rewritten():

@@ -93,7 +93,7 @@ class _Part(_Whole):
 
 @contextmanager
 def _compiled_as(library: type[JITCodeLibrary]) -> Iterator[None]:
-    """Numba's lock keeps other threads from compiling their functions so."""
+    """What is compiled meanwhile is of this kind. Numba's lock keeps other threads' functions out."""
     codegen = cpu_target.target_context.codegen()
     with global_compiler_lock:
         usual, codegen._library_class = codegen._library_class, library
