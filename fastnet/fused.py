@@ -60,20 +60,16 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
     rows, work = len(x) if x.ndim == 2 else 1, work * x.itemsize
     weights = [layer.params[0] for layer in held]
     threads = strip_threads(rows, sum(w.nbytes for w in weights), work)
-    if threads > 1 and out.strides[-1] == out.itemsize:
-        count = threads * (_STRIPS if rows > _FEW else _STRIPS_OF_FEW)
-        in_strips = compiled.strips(table, rows, max(w.shape[1] for w in weights), count)
-
-        def take(_alive: Any = (x, out, held)) -> None:
-            in_strips()
-
-        together(take, threads, threads)
-    else:
-
-        def run(first: int, stop: int, _alive: Any = (x, out, held)) -> None:
-            compiled.run(table, first, stop)
-
-        in_pieces(run, rows, work)
+    answer = -1
+    while answer != 0:
+        if threads > 1 and out.strides[-1] == out.itemsize:
+            count = threads * (_STRIPS if rows > _FEW else _STRIPS_OF_FEW)
+            context, *_alive = compiled.strips(table, rows, max(w.shape[1] for w in weights), count)
+            answer = together(compiled.run_strips, context, threads, 1, threads)
+        else:
+            answer = in_pieces(compiled.run, table, rows, work)
+        if answer != 0:
+            compiled.supply(table, answer)
     return True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.threads import in_pieces
+from fastnet.threads import in_pieces, together
 
 Array = np.ndarray[Any, Any]
 
@@ -38,16 +38,16 @@ class SharedSteps:
 
         self._parts, self._part, self._table = epoch, entries.run_part, table
         self._layers, self._batch, self._rows, self._size = layers, batch, len(x), x.itemsize
-        needed = self._part(table, epoch.LAY_OUT, 0, 0, 0, 0)
-        self._buffers = np.empty(needed, np.uint8)
-        self._part(table, epoch.LAY_OUT, self._buffers.__array_interface__["data"][0], 0, 0, 0)
+        self._context = np.array([table.__array_interface__["data"][0], 0, 0, 0], np.int64)
+        self._buffers = np.empty(self._one(epoch.LAY_OUT, 0), np.uint8)
+        self._one(epoch.LAY_OUT, self._buffers.__array_interface__["data"][0])
 
     def run(self, number: int) -> int:
         """The batch of this number; the number after it, or its own if its loss is not finite."""
         parts, rows = self._parts, min(self._batch, self._rows - number * self._batch)
         work = [rows * layer.fan_in * layer.fan_out * self._size for layer in self._layers]
         self._share(parts.FORWARD, number, 0, rows, sum(work))
-        if not self._one(parts.LOSS, number):
+        if self._one(parts.LOSS, number) != 0:
             return number
         for i in reversed(range(len(self._layers))):
             if self._layers[i].params:
@@ -57,14 +57,10 @@ class SharedSteps:
         self._one(parts.UPDATE, number)
         return number + 1
 
-    def _one(self, part: int, number: int, i: int = 0, first: int = 0, stop: int = 0) -> int:
-        result: int = self._part(self._table, part, number, i, first, stop)
-        if result < 0:
-            raise MemoryError("no memory for the gradients and outputs of a batch")
-        return result
-
     def _share(self, part: int, number: int, i: int, rows: int, work: int) -> None:
-        def run(first: int, stop: int) -> None:
-            self._one(part, number, i, first, stop)
+        self._context[1:] = part, number, i
+        in_pieces(self._part, self._context, rows, work)
 
-        in_pieces(run, rows, work)
+    def _one(self, part: int, number: int) -> int:
+        self._context[1:] = part, number, 0
+        return together(self._part, self._context, 1, 1, 1)

@@ -1,13 +1,12 @@
-"""Ranges of rows on several threads: Python threads over compiled code that holds no lock.
+"""Ranges of rows on several threads: how many of them, and which ranges.
 
-Unlike Numba's own parallel layers it survives a fork, and any number of callers at once. Each call hands
+Unlike Numba's own parallel layers this survives a fork, and any number of callers at once. Each call hands
 out its rows in pieces, to whoever is free next; the caller is one of them, so that a call never waits for
-a thread that is busy elsewhere. Waiting threads sleep.
+a thread that is busy elsewhere.
 """
 
 from __future__ import annotations
 
-import itertools
 import operator
 import os
 import threading
@@ -16,19 +15,19 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, SupportsIndex
 
-from fastnet.pool import ask_for_help, collect
+from fastnet.pool import helpers
 
-#: work, in bytes times multiply-adds, that pays for one more thread: some 40 to 60 microseconds
-_PAYS = 1 << 24
-#: weights whose reading takes as long
+#: work, in bytes times multiply-adds, that pays for one more thread: some 10 to 20 microseconds
+_PAYS = 1 << 22
+#: weights whose reading takes some 60 microseconds
 _READING_PAYS = 3 << 20
-#: pieces for each thread, so that one held up by something else costs little; fewer where each would be less
-#: than twice the work that pays, as a piece reads all weights, and may pack them
+#: pieces for each thread, so that one that comes late or is held up costs little; fewer where each would be
+#: less than the work that pays, as a piece reads all weights, and may pack them
 _PIECES = 4
 #: rows of a piece, at least, and a multiple that fills tiles; more where a row is so much work that its
 #: weights, read anew for each piece, come from beyond the second-level cache
-_ROWS, _UNIT = 24, 12
-_WIDE, _ROWS_IF_WIDE = 640 * 1024, 516
+_ROWS, _UNIT = 12, 12
+_WIDE, _ROWS_IF_WIDE = 2 << 20, 516
 
 
 def _checked(value: SupportsIndex, name: str) -> int:
@@ -128,7 +127,7 @@ def piece_rows(rows: int, work: int, threads: int) -> int:
         return max(rows, 1)
     each = -(-rows // threads)
     least = _ROWS_IF_WIDE if work // rows > _WIDE else _ROWS
-    pieces = min(_PIECES, each // least, work // threads // (2 * _PAYS))
+    pieces = min(_PIECES, each // least, work // threads // _PAYS)
     if pieces < 2:
         return each
     return -(-each // pieces // _UNIT) * _UNIT
@@ -145,60 +144,47 @@ def strip_threads(rows: int, weight_bytes: int, work: int) -> int:
     return min(pays, get_num_threads()) if pays > 1 else 1
 
 
-def in_pieces(run: Callable[[int, int], None], rows: int, work: int) -> None:
-    """Call run(first, stop) for ranges that cover all rows, on several threads where that pays.
+@cache
+def _crew() -> tuple[Callable[..., int], int]:
+    """What shares, and its answer without memory. An import at each call would fail when Python ends."""
+    from fastnet.kernels import crew, ranges
+
+    return crew.compiled()[0], ranges.NO_MEMORY
+
+
+def in_pieces(function: int, context: Any, rows: int, work: int) -> int:
+    """Have function(context, first, stop) called for ranges that cover all rows, by threads where that pays.
 
     Parameters
     ----------
-    run : callable
-        Must release the interpreter lock, and keep alive what it works on.
+    function : int
+        Address of a compiled function as in ``kernels/ranges.py``.
+    context : ndarray of int64
+        Its address is handed on.
     rows : int
         How many there are.
     work : int
         Multiply-adds for all rows, times the bytes of an element.
+
+    Returns
+    -------
+    int
+        0, or what a range was answered by instead; not all ranges may be done then.
+
+    Raises
+    ------
+    MemoryError
+        If that is NO_MEMORY.
     """
     threads = get_num_threads() if work >= 2 * _PAYS else 1  # asking the system takes a while, too
-    piece = piece_rows(rows, work, threads)
-    if piece >= rows:
-        run(0, rows)
-        return
-    numbers = itertools.count()  # of the pieces still to be done; taking one is atomic
-    nothing_more = itertools.count(rows)  # made ahead: there may be no memory then
-
-    def take() -> None:
-        while (first := next(numbers) * piece) < rows:
-            run(first, min(first + piece, rows))
-
-    def give_up() -> None:
-        nonlocal numbers
-        numbers = nothing_more
-
-    together(take, min(threads, -(-rows // piece)), threads, give_up)
+    return together(function, context, rows, piece_rows(rows, work, threads), threads)
 
 
-@cache
-def _guards() -> Callable[[], Any]:
-    """The class, once; an import at each call would fail when Python ends."""
-    from fastnet.kernels.guard import Guard
-
-    return Guard
-
-
-def together(
-    take: Callable[[], None], count: int, most: int, give_up: Callable[[], None] = lambda: None
-) -> None:
-    """Have `count` threads, this one among them, call take() until nothing is left; `most` at a time in all.
-
-    After an error or an interrupt, give_up() is to leave nothing more to do.
-    """
-    tasks: list[Any] = []
-    guard = _guards()()
-    try:
-        try:
-            ask_for_help(take, count - 1, most - 1, tasks, guard)
-            take()
-        finally:
-            give_up()
-            collect(tasks)
-    finally:
-        guard.retire()  # interrupts may have kept that from its end; nobody is to write to a result given up
+def together(function: int, context: Any, rows: int, piece: int, threads: int) -> int:
+    """The same, for pieces of so many rows, on up to so many threads, this one among them."""
+    share, no_memory = _crew()
+    wanted = min(threads, -(-rows // piece)) - 1
+    answer: int = share(function, context, rows, piece, wanted, helpers(wanted))
+    if answer == no_memory:
+        raise MemoryError("no memory for intermediate results")
+    return answer

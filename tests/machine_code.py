@@ -44,7 +44,7 @@ def compiled() -> Iterator[tuple[str, str, Any]]:
         for function in functions:
             [overload] = function.overloads.values()
             yield function.__name__, dtype, overload.library
-        for function in there.kernels.values():
+        for function in (*there.kernels.values(), *there.ranges):
             yield function.__name__, dtype, function._library
 
 

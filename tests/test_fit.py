@@ -129,9 +129,9 @@ def test_threads_do_not_change_a_bit(make, dtype, shuffle, monkeypatch):
     found, pieces, before = [], [], fastnet.get_num_threads()
     share = threads.in_pieces
 
-    def in_pieces(run, rows, work):
+    def in_pieces(function, context, rows, work):
         pieces.append(rows)
-        share(run, rows, work)
+        return share(function, context, rows, work)
 
     monkeypatch.setattr(shared_steps, "in_pieces", in_pieces)
     monkeypatch.setattr(epochs, "_PAYS", 0)

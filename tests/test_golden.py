@@ -46,9 +46,9 @@ def test_known_bits_on_threads(count, monkeypatch):
     pieces = []
     run_in_pieces = threads.in_pieces
 
-    def counted(run, rows, work):
+    def counted(function, context, rows, work):
         pieces.append(rows // threads.piece_rows(rows, work, count))
-        run_in_pieces(run, rows, work)
+        return run_in_pieces(function, context, rows, work)
 
     monkeypatch.setattr(threads, "_PAYS", 1)
     monkeypatch.setattr(threads, "_ROWS", 1)
@@ -68,7 +68,7 @@ def test_known_bits_on_threads(count, monkeypatch):
 def test_known_bits_with_columns_shared_out(count, monkeypatch):
     calls, together = [], threads.together
     monkeypatch.setattr(fused, "strip_threads", lambda *work: count)
-    monkeypatch.setattr(fused, "together", lambda *args: (calls.append(args), together(*args)))
+    monkeypatch.setattr(fused, "together", lambda *args: calls.append(args) or together(*args))
     monkeypatch.setattr(
         fused, "_run", lambda c, x, out, layers, acts: fused.run_large(c, x, out, layers, c.program(acts))
     )

@@ -8,10 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,9 @@ import pytest
 import fastnet
 from benchmarks import common, memory
 from benchmarks.processes import environment, printed
-from fastnet import fused, pool, threads
+from fastnet import fused, threads
+from fastnet.kernels.ranges import NO_MEMORY
+from tests.ranges import Range
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
 
@@ -273,34 +273,28 @@ def test_inputs_of_failed_calls_are_let_go(two_threads, monkeypatch, record_prop
     assert all(forgotten(lambda: refused(ValueError, np.ones((3, 8)), np.ones((3, 6)))))
     compiled, caller = fused.kernels(np.dtype(float)), threading.get_ident()
     for in_helper in (False, True):
+        failed = threading.Event()
 
-        def failing(begun, table, first, stop, in_helper=in_helper):
-            in_other = threading.get_ident() != caller
-            if in_other:
-                begun.set()
-            if in_other is in_helper:
-                raise MemoryError("as if")
-            if not in_other:
-                assert begun.wait(60)
+        def failing(first, stop, in_helper=in_helper, failed=failed):
+            if (threading.get_ident() != caller) is in_helper:
+                failed.set()
+                return NO_MEMORY
+            assert failed.wait(60)
+            return 0
 
+        def fail(x, failed=failed):
+            failed.clear()
+            with pytest.raises(MemoryError):
+                net.predict(x)
+            return (x,)
+
+        run = Range(failing)
         with monkeypatch.context() as patched:
-
-            def fail(x, patched=patched, failing=failing):
-                # No call waits for a helper that is busy, with the one before.
-                while pool._helpers > len(pool._idle):
-                    time.sleep(0.001)
-                # An event a call: a helper may begin after its call has failed.
-                run = partial(failing, threading.Event())
-                patched.setitem(vars(compiled), "run", run)
-                patched.setitem(vars(compiled), "strips", lambda *_: partial(run, *[None] * 3))
-                with pytest.raises(MemoryError, match="as if"):
-                    net.predict(x)
-                return (x,)
-
-            x = np.ones((5000, 8))
-            fail(x)
+            for name in ("run", "run_strips"):
+                patched.setitem(vars(compiled), name, run.address)
+            fail(np.ones((5000, 8)))
             assert all(forgotten(lambda: fail(np.ones((5000, 8)))))
-        assert net.predict(x).shape == (5000, 5)
+        assert net.predict(np.ones((5000, 8))).shape == (5000, 5)
     record_property("tried", 5)
 
 

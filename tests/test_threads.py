@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import fastnet
 from fastnet import fused, pool, threads
-from fastnet.kernels.guard import Guard
+from fastnet.kernels.ranges import NO_MEMORY
+from tests.ranges import NO_CONTEXT, Range
 from tests.test_bits import DTYPES, WAYS, bits, network
 
 COUNTS = [1, 2, 3, 4]
@@ -38,11 +39,18 @@ def always(monkeypatch):
     monkeypatch.setattr(threads, "_ROWS", 1)
 
 
+def share(function, rows, threads_wanted, piece=1):
+    """Have a Python function of (first, stop) called by so many threads."""
+    made = Range(function)
+    return threads.together(made.address, NO_CONTEXT, rows, piece, threads_wanted)
+
+
 @given(rows=st.integers(0, 5000), work=st.integers(0, 1 << 40), count=st.integers(1, 70))
 def test_every_row_once(rows, work, count):
     threads.set_num_threads(count)
     ranges = []
-    threads.in_pieces(lambda first, stop: ranges.append((first, stop)), rows, work)
+    made = Range(lambda first, stop: ranges.append((first, stop)))
+    assert threads.in_pieces(made.address, NO_CONTEXT, rows, work) == 0
     done = [row for first, stop in sorted(ranges) for row in range(first, stop)]
     assert done == list(range(rows))
 
@@ -50,7 +58,7 @@ def test_every_row_once(rows, work, count):
 def test_small_calls_stay_on_one_thread():
     assert threads.piece_rows(1000, threads._PAYS, 8) == 1000
     assert threads.piece_rows(1000, 2 * threads._PAYS, 8) == 500
-    assert threads.piece_rows(1000, 8 * threads._PAYS, 2) == 252
+    assert threads.piece_rows(1000, 8 * threads._PAYS, 2) == 132
     assert threads.piece_rows(10_000, 80 * threads._PAYS, 2) == 1260
     assert threads.piece_rows(64, 2 * threads._PAYS, 8) == 32
     assert threads.piece_rows(1, 1 << 40, 8) == 1
@@ -69,9 +77,8 @@ def test_same_bits_on_any_count(always, sizes, dtype):
         np.testing.assert_array_equal(result, results[0])
 
 
-def test_threads_do_share_the_work(always):
+def test_threads_do_share_the_work():
     """The test above would pass without any second thread."""
-    fastnet.set_num_threads(2)
     seen = set()
     meet = threading.Barrier(2, timeout=30)
 
@@ -80,7 +87,7 @@ def test_threads_do_share_the_work(always):
             seen.add(threading.get_ident())
             meet.wait()
 
-    threads.in_pieces(run, 1000, 1 << 30)
+    assert share(run, 1000, 2) == 0
     assert len(seen) == 2
 
 
@@ -99,117 +106,154 @@ def test_many_callers(always):
         np.testing.assert_array_equal(result, right)
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("in_caller", [True, False])
-def test_an_error_ends_the_call(always, error, in_caller):
-    fastnet.set_num_threads(2)
-    caller, raised, running = threading.get_ident(), threading.Event(), []
+def test_an_answer_ends_the_call(in_caller):
+    """Whoever gives it: the others come to the end of their pieces, and nobody begins another."""
+    caller, answered, running, ran = threading.get_ident(), threading.Event(), [], []
 
     def run(first, stop):
+        ran.append(first)
         running.append(first)
         if (threading.get_ident() == caller) == in_caller:
-            raised.set()
-            raise error
-        assert raised.wait(30)
-        running.remove(first)
-
-    with pytest.raises(error):
-        threads.in_pieces(run, 1000, 1 << 30)
-    assert len(running) == 1, "somebody else is still at work"
-
-
-def test_an_interrupt_that_comes_with_the_end_of_a_task():
-    """Whoever has waited and is interrupted before knowing it waits again, for nothing."""
-    task = pool._Task(lambda: None, Guard())
-    task.run()
-    waiter = threading.Thread(target=lambda: [task.finish() for _ in range(2)], daemon=True)
-    waiter.start()
-    waiter.join(10)
-    assert not waiter.is_alive()
-
-
-def test_an_interrupt_while_asking_for_help(always, monkeypatch):
-    """Helpers that have begun are waited for, and do not go on."""
-    running = []
-
-    def ask(*args):
-        pool.ask_for_help(*args)
-        time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    def run(first, stop):
-        running.append(first)
+            while len(running) < 2:
+                time.sleep(0.001)
+            answered.set()
+            return 5
+        assert answered.wait(30)
         time.sleep(0.05)
         running.remove(first)
 
-    monkeypatch.setattr(threads, "ask_for_help", ask)
-    fastnet.set_num_threads(3)
-    with pytest.raises(KeyboardInterrupt):
-        threads.in_pieces(run, 1000, 1 << 30)
-    assert not running
+    assert share(run, 1000, 2) == 5
+    assert len(running) == 1, "somebody else is still at work"
+    assert len(ran) == 2
 
 
-@pytest.mark.parametrize("part", ["collect", "give up"])
-def test_interrupts_that_keep_the_wait_from_its_end(always, monkeypatch, part):
-    """However many come, and wherever: nobody is at work when the call is over, and nobody begins."""
-    running, caller, begun = [], threading.get_ident(), threading.Event()
+def test_no_memory_in_a_helper():
+    begun, caller = threading.Event(), threading.get_ident()
 
-    def interrupted(*args):
-        raise KeyboardInterrupt
+    def run(first, stop):
+        if threading.get_ident() != caller:
+            begun.set()
+            return NO_MEMORY
+        assert begun.wait(30)
 
-    def take():
+    with pytest.raises(MemoryError, match="no memory for intermediate results"):
+        share(run, 1000, 2)
+
+
+@pytest.mark.parametrize("pause", [0, 0.0001, 0.05])
+def test_who_works_is_waited_for(pause):
+    """However long it takes: the caller looks out for the end of it, and then sleeps."""
+    caller, begun, ended = threading.get_ident(), threading.Event(), []
+
+    def run(first, stop):
         if threading.get_ident() == caller:
             assert begun.wait(30)
-            raise KeyboardInterrupt
-        running.append(1)
-        begun.set()
-        time.sleep(0.2)
-        running.pop()
+        else:
+            begun.set()
+            time.sleep(pause)
+            ended.append(first)
 
-    if part == "collect":
-        monkeypatch.setattr(threads, "collect", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        threads.together(take, 2, 2, interrupted if part == "give up" else lambda: None)
-    assert not running
+    for i in range(200 if pause < 0.01 else 5):
+        begun.clear()
+        share(run, 2, 2)
+        assert len(ended) == i + 1
 
 
-def test_nobody_begins_after_the_end_of_a_call():
-    guard, did = Guard(), []
-    first, late = (pool._Task(lambda: did.append(1), guard) for _ in range(2))
-    first.run()
-    guard.retire()
-    late.run()
-    late.finish()
-    assert did == [1]
+def test_who_has_not_begun_is_not_waited_for():
+    """Helpers at work for others do not hold a call up; afterwards they help again."""
+    release, held = threading.Event(), threading.Barrier(3, timeout=30)
+
+    def hold(first, stop):
+        held.wait()
+        assert release.wait(30)
+
+    holder = threading.Thread(target=share, args=(hold, 2, 2))  # with the one helper that there is by then
+    pool._forget()
+    holder.start()
+    held.wait()
+    ran = []
+    assert share(lambda first, stop: ran.append(first), 10, 2) == 0
+    assert sorted(ran) == list(range(10)), "not by the caller alone, who had nobody else"
+    release.set()
+    holder.join(30)
+    test_threads_do_share_the_work()
 
 
-def test_without_more_threads(always, monkeypatch):
+def test_a_signal_handler_that_shares_work_of_its_own():
+    """A call within a call: another signal, another task, the same helpers."""
+    net, rng = network((64, 128, 10), np.float32)
+    x = rng.randn(20_000, 64).astype(np.float32)
+    fastnet.set_num_threads(2)
+    want, inner = bits(net.predict(x)), []
+
+    def handler(number, frame):
+        inner.append(bits(net.predict(x)))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(50):
+            signal.setitimer(signal.ITIMER_REAL, 0.0003)
+            np.testing.assert_array_equal(bits(net.predict(x)), want)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert inner
+    for result in inner:
+        np.testing.assert_array_equal(result, want)
+
+
+def test_without_more_threads(monkeypatch):
     def refuse(*args):
         raise RuntimeError("can't start new thread")
 
-    pool._forget()  # those that idle
+    pool._forget()  # those that there are
     monkeypatch.setattr(pool, "start_new_thread", refuse)
-    fastnet.set_num_threads(4)
     ranges = []
-    threads.in_pieces(lambda first, stop: ranges.append(range(first, stop)), 100, 1 << 30)
+    assert share(lambda first, stop: ranges.append(range(first, stop)), 100, 4, 7) == 0
     assert sorted(row for r in ranges for row in r) == list(range(100))
 
 
-def test_replaced_weights_outlive_the_call():
+def test_threads_that_never_start(monkeypatch):
+    """Or that are late: nobody waits for them."""
+    pool._forget()
+    monkeypatch.setattr(pool, "start_new_thread", lambda *args: 0)
+    ranges = []
+    assert share(lambda first, stop: ranges.append(range(first, stop)), 100, 4, 7) == 0
+    assert sorted(row for r in ranges for row in r) == list(range(100))
+    pool._forget()
+
+
+def test_replaced_weights_outlive_the_call(always, monkeypatch):
     layer = fastnet.Affine(np.ones((200, 200)), np.zeros(200))
     x, out = np.ones((1000, 200)), np.empty((1000, 200))
     compiled = fused.kernels(x.dtype)
-    kept = weakref.ref(layer.params[0])
+    kept, in_pieces = weakref.ref(layer.params[0]), threads.in_pieces
 
-    def run(table, first, stop):
+    def slow(function, context, rows, work):
         layer.params[0] = np.zeros((200, 200))
         assert kept() is not None
-        compiled.run(table, first, stop)
+        return in_pieces(function, context, rows, work)
 
-    slow = SimpleNamespace(bind=compiled.bind, new_table=compiled.new_table, run=run)
-    assert fused.run_large(slow, x, out, [layer], compiled.program([fused.IDENTITY]))
+    monkeypatch.setattr(fused, "in_pieces", slow)
+    assert fused.run_large(compiled, x, out, [layer], compiled.program([fused.IDENTITY]))
     np.testing.assert_array_equal(out, np.full((1000, 200), 200.0))
     assert kept() is None
+
+
+def test_kernels_that_are_not_there_yet_are_brought(monkeypatch):
+    """A range says what it lacks; the call has that compiled and goes on."""
+    net, rng = network((64, 128, 10), np.float32)
+    x = rng.randn(3000, 64).astype(np.float32)
+    want, compiled = bits(net.predict(x)), fused.kernels(x.dtype)
+    out, layers = np.empty((3000, 10), np.float32), [layer for layer in net.layers if layer.params]
+    monkeypatch.setattr(compiled, "kernels", dict(compiled.kernels))
+    for number in (3, 4):
+        compiled.kernels.pop(number, None)
+    program = compiled.program([fused.SIGMOID, fused.IDENTITY])
+    assert fused.run_large(compiled, x, out, layers, program)
+    np.testing.assert_array_equal(bits(out), want)
+    assert {3, 4} & set(compiled.kernels)
 
 
 def test_nothing_spins_after_a_call(always):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
 
-from fastnet.kernels import guard
+from fastnet.kernels import crew, ranges
 from fastnet.kernels.columns import shared_bytes
 from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
 from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
@@ -45,7 +45,8 @@ class Entries:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
         self.kernels: dict[int, Any] = {}  # those of _KERNELS that are there
-        self.functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> predict, bind, run, strips, alone
+        self.functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> predict, bind, alone
+        self.ranges: list[Any] = []  # those of `run` and `run_strips`, if they are there
         self._origins: set[str] = set()
 
     @property
@@ -67,39 +68,43 @@ class Entries:
         return self._point(1, (self._ref,) * 5)
 
     @once
-    def _run(self) -> Any:
-        return self._point(2, (self._ref, types.int64, types.int64))
-
-    def run(self, table: np.ndarray[Any, Any], first: int, stop: int) -> None:
-        """Rows first..stop of what the table describes, without the interpreter lock."""
-        while lacks := self._run(table, first, stop):
-            self._bring(table, LACKING[lacks - 1])
-
-    def _bring(self, table: np.ndarray[Any, Any], lacking: str) -> None:
-        self.complete(lacking)
-        table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = self._addresses()[: KERNEL_BYTES // 8]
+    def run(self) -> int:
+        """Address of what runs ranges of rows of a table: `ranges.compile_rows`."""
+        return self._range(ranges.compile_rows)
 
     @once
-    def _strips(self) -> Any:
-        return self._point(3, (self._ref, self._ref, types.int64, types.int64))
+    def run_strips(self) -> int:
+        """Address of what runs strips: `ranges.compile_strips`."""
+        return self._range(ranges.compile_strips)
 
-    def strips(self, table: np.ndarray[Any, Any], rows: int, widest: int, count: int) -> Callable[[], None]:
-        """All rows of what the table describes, `count` strips of columns to a layer.
+    def _range(self, make: Any) -> int:
+        def compile(cache: bool) -> Any:
+            made = make(self.dtype.type, source_digest(), cache)
+            self._note(cache, made.cache_hits)
+            return made
 
-        What this returns is called by each thread that takes part, and ends when no strip is left.
-        """
+        compiled = with_cache_if_possible(compile)
+        self.ranges.append(compiled)
+        address: int = compiled.address
+        return address
+
+    def supply(self, table: np.ndarray[Any, Any], answer: int) -> None:
+        """What a range was found to lack: compiled now, and told to the table."""
+        self.complete(LACKING[answer - 1])
+        table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = self._addresses()[: KERNEL_BYTES // 8]
+
+    def strips(
+        self, table: np.ndarray[Any, Any], rows: int, widest: int, count: int
+    ) -> tuple[np.ndarray[Any, Any], ...]:
+        """Context for `run_strips`, `count` strips of columns to a layer, and the memory it refers to."""
         shared = np.zeros(shared_bytes(rows, widest, self.dtype.itemsize), np.uint8)
-
-        def take() -> None:
-            while self._strips(table, shared, rows, count):
-                self._bring(table, LACKING[0])
-
-        return take
+        addresses = (array.__array_interface__["data"][0] for array in (table, shared))
+        return np.array([*addresses, rows, count], np.int64), table, shared
 
     @once
     def activate(self) -> Any:
         """(x, out, activation, width of a row), x and out contiguous and one-dimensional."""
-        return self._point(4, (self._ref, self._ref, types.int64, types.int64))
+        return self._point(2, (self._ref, self._ref, types.int64, types.int64))
 
     @property
     def _ref(self) -> ObjectRef:
@@ -141,11 +146,11 @@ class Entries:
 
     def prepare(self) -> None:
         """Compile or load what is not there yet."""
-        for name in ("predict", "bind", "_run", "_strips", "activate"):
+        for name in ("predict", "bind", "run", "run_strips", "activate"):
             getattr(self, name)
         for lacking in LACKING:
             self.complete(lacking)
-        guard.compiled()
+        crew.compiled()
 
     def new_table(self) -> np.ndarray[Any, Any]:
         """For `bind` to fill. It holds addresses: whoever runs it keeps the arrays alive."""

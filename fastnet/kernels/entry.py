@@ -1,7 +1,7 @@
 """The compiled functions that Python calls.
 
 ``predict`` runs a whole network in one call, if the work is small; otherwise Python binds the arrays to
-a table with ``bind`` and runs ranges of rows with ``run``, which releases the global interpreter lock.
+a table with ``bind``, and threads run ranges of its rows, without the global interpreter lock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 from fastnet.kernels.activations import activate
 from fastnet.kernels.bind import BOUND, bind_layers, bind_out, may_write
 from fastnet.kernels.cache import cached
-from fastnet.kernels.columns import SHARED_BYTES, run_strips
 from fastnet.kernels.headers import (
     BYTES_DATA,
     address_of,
@@ -30,19 +29,11 @@ from fastnet.kernels.headers import (
 )
 from fastnet.kernels.jit import OPTIONS, njit
 from fastnet.kernels.layout import copy_block
-from fastnet.kernels.network import (
-    aligned,
-    run_address,
-    run_allocated,
-    run_rows,
-    scratch_bytes,
-)
+from fastnet.kernels.network import run_address, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import (
-    allocate,
     call,
     clear_vector,
-    free,
     load_int64,
     size_of,
     stack_bytes,
@@ -69,7 +60,7 @@ from fastnet.kernels.table import (
     SEEN,
     SOFTMAX,
 )
-from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
+from fastnet.kernels.target import VECTOR_BYTES
 
 MAX_DEPTH = 32
 TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
@@ -157,34 +148,6 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         return work
 
     @njit(nogil=True, **OPTIONS)
-    def run(table_ref, first, stop):
-        digest  # noqa: B018
-        zero = zero_of(table_ref)
-        table = data(address_of(table_ref))
-        by_samples, block = plan(zero, table, stop - first)
-        if run_address(table, by_samples) == 0:
-            return 1 + by_samples
-        block = min(block, max(stop - first, 1))
-        if not run_allocated(zero, table, first, stop, by_samples, block):
-            raise MemoryError("no memory for intermediate results")
-        return 0
-
-    @njit(nogil=True, **OPTIONS)
-    def strips(table_ref, shared_ref, rows, count):
-        digest  # noqa: B018
-        zero = zero_of(table_ref)
-        table = data(address_of(table_ref))
-        if run_address(table, 0) == 0:
-            return 1
-        shared = aligned(data(address_of(shared_ref)))
-        scratch = allocate(scratch_bytes(zero, table, 0, rows) + CACHE_LINE)
-        if scratch == 0:  # before a strip is claimed that others would wait for
-            raise MemoryError("no memory for intermediate results")
-        run_strips(zero, table, shared, shared + SHARED_BYTES, rows, count, aligned(scratch))
-        free(scratch)
-        return 0
-
-    @njit(nogil=True, **OPTIONS)
     def alone(x_ref, out_ref, activation, width):
         digest  # noqa: B018
         zero = zero_of(x_ref)
@@ -206,5 +169,5 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             activate(zero, activation, room, room, 1)
             copy_block(zero, room, 0, size, 1, rest, out + done, 0, size)
 
-    functions = predict, bind, run, strips, alone
+    functions = predict, bind, alone
     return tuple(map(cached, functions)) if cache else functions

@@ -19,15 +19,20 @@ from fastnet.kernels.batch import (
     update_batch,
     weight_rows,
 )
+from fastnet.kernels.cache import c_function
 from fastnet.kernels.gradients import set_zeros
 from fastnet.kernels.headers import address_of, data, zero_of
 from fastnet.kernels.jit import OPTIONS, kernel, njit
 from fastnet.kernels.primitives import allocate, free, load_int64
+from fastnet.kernels.ranges import NO_MEMORY, SIGNATURE
 from fastnet.kernels.table import FAN_IN
 from fastnet.kernels.target import CACHE_LINE
 
 #: parts of a step, by number, and the way to make buffers ready
 FORWARD, LOSS, WEIGHTS, INPUTS, UPDATE, LAY_OUT = range(6)
+#: context of a part: the table, which part, the number of the batch, and of the layer
+TABLE, PART, NUMBER, LAYER = range(0, 32, 8)
+LOSS_IS_NOT_FINITE = 1
 
 
 @kernel
@@ -66,46 +71,55 @@ def run_batches(zero, table, begin, end):
 
 
 @kernel
-def run_part(zero, table, part, number, i, first, stop):
-    """A part of a step: 1, or 0 if the loss is not finite; -1 if there is no memory.
+def _run_part(zero, table, part, number, i, first, stop):
+    """A part of a step: 0, LOSS_IS_NOT_FINITE, or NO_MEMORY.
 
-    LAY_OUT takes the address of buffers in place of a batch's number, or 0 to ask how many bytes they take.
+    LAY_OUT takes the address of buffers in place of a batch's number, or 0 to answer how long they are.
     """
     if part == LAY_OUT:
         needed, width = lay_out(zero, table, _aligned(number))
-        if number != 0:
-            set_zeros(zero, table, width, load_int64(table + E_ZEROS))
-        return needed + CACHE_LINE
+        if number == 0:
+            return needed + CACHE_LINE
+        set_zeros(zero, table, width, load_int64(table + E_ZEROS))
+        return 0
     if part == UPDATE:
         update_batch(zero, table, number)
-        return 1
+        return 0
     scratch = allocate(part_scratch(zero, table))
     if scratch == 0:
-        return -1
-    result = 1
+        return NO_MEMORY
+    answer = 0
     if part == FORWARD:
         forward_rows(zero, table, number, first, stop, scratch)
     elif part == LOSS:
-        result = 1 if batch_loss(zero, table, number, scratch) else 0
+        answer = 0 if batch_loss(zero, table, number, scratch) else LOSS_IS_NOT_FINITE
     elif part == WEIGHTS:
         weight_rows(zero, table, number, i, first, stop, scratch)
     else:
         input_rows(zero, table, i, first, stop, scratch)
     free(scratch)
-    return result
+    return answer
 
 
-def make_epochs(digest: str) -> tuple[Any, Any]:
-    """The compiled functions that Python calls: `run_batches` and `run_part`, of an int64 array."""
+def make_epoch(digest: str) -> Any:
+    """The compiled function that Python calls: `run_batches`, of an int64 array."""
 
     @njit(nogil=True, **OPTIONS)
     def run_epoch(table_ref, begin, end):
         digest  # noqa: B018
         return run_batches(zero_of(table_ref), data(address_of(table_ref)), begin, end)
 
-    @njit(nogil=True, **OPTIONS)
-    def run_step(table_ref, part, number, i, first, stop):
-        digest  # noqa: B018
-        return run_part(zero_of(table_ref), data(address_of(table_ref)), part, number, i, first, stop)
+    return run_epoch
 
-    return run_epoch, run_step
+
+def compile_part(kind: Any, digest: str, cache: bool) -> Any:
+    """A range of rows of a part, for ``crew.py``."""
+
+    @c_function(SIGNATURE, cache)
+    def run_part(context, first, stop):
+        digest  # noqa: B018
+        table, part = load_int64(context + TABLE), load_int64(context + PART)
+        number, i = load_int64(context + NUMBER), load_int64(context + LAYER)
+        return _run_part(kind(0), table, part, number, i, first, stop)
+
+    return run_part

@@ -10,6 +10,7 @@ from numba import types
 
 from fastnet.kernels.checks import T_ARRAY_TYPE, T_DTYPE, T_INT64, T_LIST_TYPE, T_TABLE_BYTES
 from fastnet.kernels.entries import entries
+from fastnet.kernels.epoch import compile_part
 from fastnet.kernels.gradients import TRAIN_STEPS, compile_train_steps
 from fastnet.kernels.headers import ObjectRef
 from fastnet.kernels.jit import source_digest, with_cache_if_possible
@@ -75,9 +76,12 @@ class TrainingEntries:
         return self._point(4, (self._ref, types.int64, types.int64))
 
     @once
-    def run_part(self) -> Any:
-        """(the same table, part, number of the batch, layer, first row, row to stop before)."""
-        return self._point(5, (self._ref, *(types.int64,) * 5))
+    def run_part(self) -> int:
+        """Address of `epoch.compile_part`."""
+        compiled = with_cache_if_possible(lambda cache: compile_part(self.dtype.type, self._digest, cache))
+        self._kernels.append(compiled)
+        address: int = compiled.address
+        return address
 
     @property
     def _ref(self) -> ObjectRef:

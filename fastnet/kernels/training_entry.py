@@ -23,7 +23,7 @@ from fastnet.kernels.checks import (
     takes,
 )
 from fastnet.kernels.elements import load_number, store_number
-from fastnet.kernels.epoch import make_epochs
+from fastnet.kernels.epoch import make_epoch
 from fastnet.kernels.gradients import (
     affine_gradients,
     affine_scratch,
@@ -210,5 +210,5 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 zero, table, optimizer, elements_of(p), data(p), data(list_item(grads, i)), m, v, numbers
             )
 
-    functions = affine_backward, activation_backward, loss, update, *make_epochs(digest)
+    functions = affine_backward, activation_backward, loss, update, make_epoch(digest)
     return tuple(map(cached, functions)) if cache else functions

@@ -1,0 +1,208 @@
+"""Threads that share out ranges of rows: all that is done without the interpreter lock.
+
+A caller puts a task into the mailboxes of helpers, takes part itself, and is done when nobody is at work for
+it any more: one call of compiled code, into which no interrupt comes. A helper that has not begun by then is
+not waited for. Who has nothing to do looks out for more, for some tens of microseconds, and then sleeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastnet.kernels.arithmetic import set_to, settings
+from fastnet.kernels.atomic import add_atomic, exchange, load_atomic, look_out, replace
+from fastnet.kernels.cache import cached
+from fastnet.kernels.headers import ObjectRef, address_of, data, length
+from fastnet.kernels.jit import OPTIONS, kernel, njit, source_digest, with_cache_if_possible
+from fastnet.kernels.primitives import load_int64, stack_bytes, store_int64
+from fastnet.kernels.vector import I32, I64
+
+_INT = types.int64
+
+#: a mailbox: its state, the lock that the helper sleeps on, Python's functions for locks
+STATE, WAKE, ALLOCATE, ACQUIRE, RELEASE, FREE = range(0, 48, 8)
+MAILBOX_BYTES = 64
+#: states; with a task in the mailbox, its address and one of the first two, and that its caller sleeps
+AWAKE, RUNNING, ASLEEP, AWAITED = 0, 1, 2, 4
+_FLAGS = RUNNING | ASLEEP | AWAITED
+
+#: a task: a function of (context, first, stop); rows in all, and of a piece; what the function returned when
+#: it was not 0; the settings of the caller, and the lock that it sleeps on; on a cache line of its own the row
+#: that is next
+_FUNCTION, _CONTEXT, _ROWS, _PIECE, _ANSWER, _SETTINGS, _LOCK = range(0, 56, 8)
+_NEXT, _TASK_BYTES = 64, 128
+
+#: how often one looks before one sleeps: some 50 microseconds where a pause is long, 15 where it is short
+_LOOKS = 1000
+
+
+@intrinsic
+def _call_range(typingctx: Any, function: Any, context: Any, first: Any, stop: Any) -> Any:
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        ty = ir.FunctionType(I64, (I64,) * 3)
+        return b.call(b.inttoptr(args[0], ty.as_pointer()), args[1:])
+
+    return _INT(_INT, _INT, _INT, _INT), codegen
+
+
+@intrinsic
+def _allocate(typingctx: Any, function: Any) -> Any:
+    """A new lock, 0 if there is no memory: PyThread_allocate_lock, which needs no interpreter lock."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        ty = ir.FunctionType(I64, ())
+        return b.call(b.inttoptr(args[0], ty.as_pointer()), ())
+
+    return _INT(_INT), codegen
+
+
+@intrinsic
+def _acquire(typingctx: Any, function: Any, lock: Any) -> Any:
+    """Take the lock, asleep until it is released: PyThread_acquire_lock, which needs none either."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        ty = ir.FunctionType(I32, (I64, I32))
+        b.call(b.inttoptr(args[0], ty.as_pointer()), (args[1], I32(1)))
+        return context.get_dummy_value()
+
+    return types.void(_INT, _INT), codegen
+
+
+@intrinsic
+def _give(typingctx: Any, function: Any, lock: Any) -> Any:
+    """Release the lock, or free it: PyThread_release_lock, PyThread_free_lock."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        ty = ir.FunctionType(ir.VoidType(), (I64,))
+        b.call(b.inttoptr(args[0], ty.as_pointer()), (args[1],))
+        return context.get_dummy_value()
+
+    return types.void(_INT, _INT), codegen
+
+
+@kernel
+def _take(task):
+    """Piece after piece until none is left, or one was answered by something else than 0."""
+    function, context = load_int64(task + _FUNCTION), load_int64(task + _CONTEXT)
+    rows, piece = load_int64(task + _ROWS), load_int64(task + _PIECE)
+    while True:
+        first = add_atomic(task + _NEXT, piece)
+        if first >= rows:
+            return
+        answer = _call_range(function, context, first, min(first + piece, rows))
+        if answer != 0:
+            exchange(task + _ANSWER, answer)
+            add_atomic(task + _NEXT, rows)
+
+
+@kernel
+def _ask(mailboxes, count, wanted, task):
+    """Put the task into the mailboxes of so many helpers: of those who are awake, if possible."""
+    for i in range(count):
+        if wanted > 0 and replace(load_int64(mailboxes + 8 * i) + STATE, AWAKE, task):
+            wanted -= 1
+    for i in range(count):
+        mailbox = load_int64(mailboxes + 8 * i)
+        if wanted > 0 and replace(mailbox + STATE, ASLEEP, task | ASLEEP):
+            _give(load_int64(mailbox + RELEASE), load_int64(mailbox + WAKE))
+            wanted -= 1
+
+
+@kernel
+def _sleep_until_done(mailbox, task):
+    """On a lock that nobody else waits for, or not at all if there is no memory for one."""
+    lock = _allocate(load_int64(mailbox + ALLOCATE))
+    if lock != 0:
+        _acquire(load_int64(mailbox + ACQUIRE), lock)
+        store_int64(task + _LOCK, lock)
+        if replace(mailbox + STATE, task | RUNNING, task | RUNNING | AWAITED):
+            _acquire(load_int64(mailbox + ACQUIRE), lock)
+        _give(load_int64(mailbox + FREE), lock)
+
+
+@kernel
+def _collect(mailbox, task):
+    """Take the task back if the helper has not begun, else wait until it is done."""
+    state = load_atomic(mailbox + STATE)
+    while state & ~_FLAGS == task:
+        if state & RUNNING == 0:
+            replace(mailbox + STATE, state, state & ASLEEP)
+        elif look_out(mailbox + STATE, state, _LOOKS) == state:
+            _sleep_until_done(mailbox, task)
+        state = load_atomic(mailbox + STATE)
+
+
+def _make(digest: str, cache: bool) -> tuple[Any, ...]:
+    @njit(nogil=True, **OPTIONS)
+    def share(function, context_ref, rows, piece, wanted, mailboxes_ref):
+        digest  # noqa: B018
+        mailboxes, count = data(address_of(mailboxes_ref)), length(address_of(mailboxes_ref), 0)
+        task = stack_bytes(_TASK_BYTES)
+        store_int64(task + _FUNCTION, function)
+        store_int64(task + _CONTEXT, data(address_of(context_ref)))
+        store_int64(task + _ROWS, rows)
+        store_int64(task + _PIECE, piece)
+        store_int64(task + _ANSWER, 0)
+        store_int64(task + _SETTINGS, settings())
+        store_int64(task + _NEXT, 0)
+        if wanted > 0:
+            _ask(mailboxes, count, wanted, task)
+        _take(task)
+        if wanted > 0:
+            for i in range(count):
+                _collect(load_int64(mailboxes + 8 * i), task)
+        return load_atomic(task + _ANSWER)
+
+    @njit(nogil=True, **OPTIONS)
+    def serve(mailbox_ref):
+        digest  # noqa: B018
+        mailbox = data(address_of(mailbox_ref))
+        while True:
+            state = look_out(mailbox + STATE, AWAKE, _LOOKS)
+            if state == AWAKE and replace(mailbox + STATE, AWAKE, ASLEEP):
+                state = ASLEEP
+            while state == ASLEEP:
+                _acquire(load_int64(mailbox + ACQUIRE), load_int64(mailbox + WAKE))
+                state = load_atomic(mailbox + STATE)
+            task = state & ~_FLAGS
+            if task != 0 and replace(mailbox + STATE, state, task | RUNNING):
+                set_to(load_int64(task + _SETTINGS))
+                _take(task)
+                if exchange(mailbox + STATE, AWAKE) & AWAITED:  # the task is there until its lock is released
+                    _give(load_int64(mailbox + RELEASE), load_int64(task + _LOCK))
+
+    functions = share, serve
+    return tuple(map(cached, functions)) if cache else functions
+
+
+_kept: tuple[tuple[Any, ...], tuple[Any, ...]] = (), ()
+
+
+def compiled() -> tuple[Any, ...]:
+    """(share, serve), compiled or loaded by the first who asks.
+
+    ``share(function, context, rows, piece, wanted, mailboxes)`` calls function(context, first, stop) for
+    pieces that cover all rows, and ends when nobody is at work any more: 0, or what was answered instead and
+    ended it. The function is an address, context and mailboxes are arrays of int64, the latter the
+    addresses of helpers' mailboxes; up to `wanted` of them take part.
+
+    ``serve(mailbox)``, an array of int64, is what a helper does, and does not return.
+    """
+    global _kept
+
+    def compile(cache: bool) -> tuple[Any, ...]:
+        functions = _make(source_digest(), cache)
+        ref = ObjectRef(_INT)
+        signatures = (_INT, ref, _INT, _INT, _INT, ref), (ref,)
+        for function, signature in zip(functions, signatures, strict=True):
+            function.compile(signature)
+        return functions
+
+    if not _kept[1]:
+        functions = with_cache_if_possible(compile)
+        _kept = functions, tuple(next(iter(f.overloads.values())).entry_point for f in functions)
+    return _kept[1]

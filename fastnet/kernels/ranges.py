@@ -1,0 +1,63 @@
+"""What ``crew.py`` has threads call for a large ``predict``: ranges of rows, or of strips of columns.
+
+A function of (context, first, stop) answers 0 to go on; NO_MEMORY; or, where kernels have not been compiled
+yet, 1 more than their number in `entries.LACKING`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from fastnet.kernels.cache import c_function
+from fastnet.kernels.columns import SHARED_BYTES, run_strips
+from fastnet.kernels.network import aligned, run_address, run_allocated, scratch_bytes
+from fastnet.kernels.plan import plan
+from fastnet.kernels.primitives import allocate, free, load_int64
+from fastnet.kernels.target import CACHE_LINE
+
+_INT = types.int64
+#: of every such function
+SIGNATURE = _INT(_INT, _INT, _INT)
+NO_MEMORY = -1
+#: context of strips: the table, what threads share, rows, strips to a layer
+TABLE, SHARED, ROWS, STRIPS = range(0, 32, 8)
+
+
+def compile_rows(kind: Any, digest: str, cache: bool) -> Any:
+    """Rows first..stop of what the context, a table, describes."""
+
+    @c_function(SIGNATURE, cache)
+    def run_range(table, first, stop):
+        digest  # noqa: B018
+        zero = kind(0)
+        by_samples, block = plan(zero, table, stop - first)
+        if run_address(table, by_samples) == 0:
+            return 1 + by_samples
+        block = min(block, max(stop - first, 1))
+        return 0 if run_allocated(zero, table, first, stop, by_samples, block) else NO_MEMORY
+
+    return run_range
+
+
+def compile_strips(kind: Any, digest: str, cache: bool) -> Any:
+    """All strips that nobody else takes, whatever the range: there is one for each thread."""
+
+    @c_function(SIGNATURE, cache)
+    def run_share(context, first, stop):
+        digest  # noqa: B018
+        zero, table = kind(0), load_int64(context + TABLE)
+        rows = load_int64(context + ROWS)
+        if run_address(table, 0) == 0:
+            return 1
+        shared = aligned(load_int64(context + SHARED))
+        scratch = allocate(scratch_bytes(zero, table, 0, rows) + CACHE_LINE)
+        if scratch == 0:  # before a strip is claimed that others would wait for
+            return NO_MEMORY
+        strips = load_int64(context + STRIPS)
+        run_strips(zero, table, shared, shared + SHARED_BYTES, rows, strips, aligned(scratch))
+        free(scratch)
+        return 0
+
+    return run_share
