@@ -42,7 +42,7 @@ def _hire() -> None:
     global _addresses
     from fastnet.kernels import crew
 
-    api = ctypes.pythonapi
+    api, c = ctypes.pythonapi, ctypes.PyDLL("ucrtbase" if sys.platform == "win32" else None)
     mailbox = np.zeros(crew.MAILBOX_BYTES // 8 * 2, np.int64)
     address = mailbox.__array_interface__["data"][0]
     skip = -address % crew.MAILBOX_BYTES  # to a cache line of its own
@@ -53,6 +53,8 @@ def _hire() -> None:
         crew.ACQUIRE: api.PyThread_acquire_lock,
         crew.RELEASE: api.PyThread_release_lock,
         crew.FREE: api.PyThread_free_lock,
+        crew.GET_SETTINGS: c.fegetenv,  # of fenv.h: rounding, and the flushing of subnormal numbers
+        crew.SET_SETTINGS: c.fesetenv,
     }
     for word, function in functions.items():
         mailbox[word // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -35,13 +35,14 @@ def compiled() -> Iterator[tuple[str, str, Any]]:
     """Name, element type and Numba's library of every function that fastnet compiles."""
     import numpy as np
 
+    from fastnet.kernels import crew
     from fastnet.kernels.entries import entries
 
     for dtype in DTYPES:
         there = entries(np.dtype(dtype))
         there.prepare()
         [functions] = there.functions.values()
-        for function in functions:
+        for function in (*functions, *crew.functions()):  # the latter are of no dtype
             [overload] = function.overloads.values()
             yield function.__name__, dtype, overload.library
         for function in (*there.kernels.values(), *there.ranges):

@@ -49,13 +49,13 @@ def kernel_row_behind() -> None:
     """The kernels, told that x has one row more."""
     import fastnet
     from fastnet import fused
-    from tests.ranges import call_range
+    from tests.ranges import run_range
 
     layer = fastnet.Affine(np.ones((5, 3)), np.ones(3))
     compiled, table = fused.kernels(FLOAT64), fused.kernels(FLOAT64).new_table()
     x, out = _placed("C", True), np.empty((4, 3))[:3]  # only x has no row more
     assert compiled.bind(x, out, [layer], compiled.program([0]), table) >= 0
-    call_range(compiled.run, table, 0, 4)
+    run_range(compiled, table, 0, 4)
 
 
 def kernel_scratch() -> None:

@@ -17,6 +17,12 @@ def call_range(function: int, context: np.ndarray[Any, Any], first: int, stop: i
     return _FUNCTION(function)(context.ctypes.data, first, stop)
 
 
+def run_range(compiled: Any, table: np.ndarray[Any, Any], first: int, stop: int) -> None:
+    """Rows of what the table describes, with the kernels brought that it lacks."""
+    while answer := call_range(compiled.run, table, first, stop):
+        compiled.supply(table, answer)
+
+
 class Range:
     """A function of (first, stop) as a compiled one; what it returns is the answer, None is 0.
 

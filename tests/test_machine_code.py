@@ -27,6 +27,8 @@ TARGETS = {
 ORDINARY = ("host", "haswell")
 #: kernels that compute; the others read headers and choose
 COMPUTE = {"sweep_tiles", "run_layer", "step", "run_few", "alone"}
+#: what threads share work by, and what they run
+SHARING = {"share", "serve", "run_range", "take_strips"}
 REGISTERS = {64: "zmm", 32: "ymm", 16: "xmm"}
 on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads assembly of x86-64")
 
@@ -91,7 +93,7 @@ def test_bits_of_every_target(compilation):
 
 def test_every_kernel_is_there(compilation):
     _, codes, _ = compilation
-    assert {code.name for code in codes} >= {*COMPUTE, "run_samples", "predict", "bind", "run", "strips"}
+    assert {code.name for code in codes} >= {*COMPUTE, "run_samples", "predict", "bind", *SHARING}
     assert [code.dtype for code in codes].count("float32") * 2 == len(codes) >= 12
 
 
@@ -118,7 +120,7 @@ def neon(tmp_path_factory):
 
 
 def test_neon_has_no_defects(neon):
-    assert {code.name for code in neon} >= {*COMPUTE, "run_samples", "predict", "bind", "run", "strips"}
+    assert {code.name for code in neon} >= {*COMPUTE, "run_samples", "predict", "bind", *SHARING}
     assert {(code.name, code.dtype): found for code in neon if (found := defects(code))} == {}
 
 

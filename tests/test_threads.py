@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -178,6 +179,28 @@ def test_who_has_not_begun_is_not_waited_for():
     release.set()
     holder.join(30)
     test_threads_do_share_the_work()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the C library is under another name")
+def test_helpers_compute_under_the_settings_of_the_caller():
+    c, seen = ctypes.CDLL(None), set()
+    meet = threading.Barrier(2, timeout=30)
+
+    def run(first, stop):
+        seen.add((threading.get_ident(), c.fegetround()))
+        meet.wait()
+
+    for mode in (0x400, 0x800, 0):  # of x86; elsewhere refused, which leaves the default
+        before = c.fegetround()
+        c.fesetround(mode)
+        try:
+            expected = c.fegetround()
+            share(run, 2, 2)
+        finally:
+            c.fesetround(before)
+        assert len(seen) == 2
+        assert {of for _, of in seen} == {expected}
+        seen.clear()
 
 
 def test_a_signal_handler_that_shares_work_of_its_own():

@@ -62,14 +62,11 @@ def load_atomic(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def pause(typingctx: Any) -> Any:
-    """Tell the CPU that this is a wait, so that another thread of its core may go ahead: 10 to 50 ns."""
+    """Tell an x86 CPU that this is a wait, so that the other thread of its core may go ahead: 10 to 50 ns."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        void = ir.FunctionType(ir.VoidType(), ())
-        if is_arm():
-            b.call(ir.InlineAsm(void, "isb", "~{memory}", side_effect=True), ())
-        else:
-            name = "llvm.x86.sse2.pause"
+        if not is_arm():
+            name, void = "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), ())
             b.call(b.module.globals.get(name) or ir.Function(b.module, void, name), ())
         return context.get_dummy_value()
 

@@ -13,7 +13,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnet.kernels.arithmetic import set_to, settings
 from fastnet.kernels.atomic import add_atomic, exchange, load_atomic, look_out, replace
 from fastnet.kernels.cache import cached
 from fastnet.kernels.headers import ObjectRef, address_of, data, length
@@ -23,18 +22,19 @@ from fastnet.kernels.vector import I32, I64
 
 _INT = types.int64
 
-#: a mailbox: its state, the lock that the helper sleeps on, Python's functions for locks
-STATE, WAKE, ALLOCATE, ACQUIRE, RELEASE, FREE = range(0, 48, 8)
+#: a mailbox: its state, the lock that the helper sleeps on, Python's functions for locks, and C's for the
+#: settings of the floating-point unit
+STATE, WAKE, ALLOCATE, ACQUIRE, RELEASE, FREE, GET_SETTINGS, SET_SETTINGS = range(0, 64, 8)
 MAILBOX_BYTES = 64
 #: states; with a task in the mailbox, its address and one of the first two, and that its caller sleeps
 AWAKE, RUNNING, ASLEEP, AWAITED = 0, 1, 2, 4
 _FLAGS = RUNNING | ASLEEP | AWAITED
 
 #: a task: a function of (context, first, stop); rows in all, and of a piece; what the function returned when
-#: it was not 0; the settings of the caller, and the lock that it sleeps on; on a cache line of its own the row
-#: that is next
-_FUNCTION, _CONTEXT, _ROWS, _PIECE, _ANSWER, _SETTINGS, _LOCK = range(0, 56, 8)
-_NEXT, _TASK_BYTES = 64, 128
+#: it was not 0; the lock that the caller sleeps on; on lines of their own the next row, and how the caller's
+#: floating-point unit is set, for which no platform takes more than half of that
+_FUNCTION, _CONTEXT, _ROWS, _PIECE, _ANSWER, _LOCK = range(0, 48, 8)
+_NEXT, _SETTINGS, _TASK_BYTES = 64, 128, 192
 
 #: how often one looks before one sleeps: some 50 microseconds where a pause is long, 15 where it is short
 _LOOKS = 1000
@@ -73,8 +73,8 @@ def _acquire(typingctx: Any, function: Any, lock: Any) -> Any:
 
 
 @intrinsic
-def _give(typingctx: Any, function: Any, lock: Any) -> Any:
-    """Release the lock, or free it: PyThread_release_lock, PyThread_free_lock."""
+def _call(typingctx: Any, function: Any, argument: Any) -> Any:
+    """Release a lock, or free it: PyThread_release_lock, PyThread_free_lock. Or fegetenv, fesetenv."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         ty = ir.FunctionType(ir.VoidType(), (I64,))
@@ -108,7 +108,7 @@ def _ask(mailboxes, count, wanted, task):
     for i in range(count):
         mailbox = load_int64(mailboxes + 8 * i)
         if wanted > 0 and replace(mailbox + STATE, ASLEEP, task | ASLEEP):
-            _give(load_int64(mailbox + RELEASE), load_int64(mailbox + WAKE))
+            _call(load_int64(mailbox + RELEASE), load_int64(mailbox + WAKE))
             wanted -= 1
 
 
@@ -121,7 +121,7 @@ def _sleep_until_done(mailbox, task):
         store_int64(task + _LOCK, lock)
         if replace(mailbox + STATE, task | RUNNING, task | RUNNING | AWAITED):
             _acquire(load_int64(mailbox + ACQUIRE), lock)
-        _give(load_int64(mailbox + FREE), lock)
+        _call(load_int64(mailbox + FREE), lock)
 
 
 @kernel
@@ -147,9 +147,9 @@ def _make(digest: str, cache: bool) -> tuple[Any, ...]:
         store_int64(task + _ROWS, rows)
         store_int64(task + _PIECE, piece)
         store_int64(task + _ANSWER, 0)
-        store_int64(task + _SETTINGS, settings())
         store_int64(task + _NEXT, 0)
-        if wanted > 0:
+        if wanted > 0 and count > 0:
+            _call(load_int64(load_int64(mailboxes) + GET_SETTINGS), task + _SETTINGS)
             _ask(mailboxes, count, wanted, task)
         _take(task)
         if wanted > 0:
@@ -170,10 +170,10 @@ def _make(digest: str, cache: bool) -> tuple[Any, ...]:
                 state = load_atomic(mailbox + STATE)
             task = state & ~_FLAGS
             if task != 0 and replace(mailbox + STATE, state, task | RUNNING):
-                set_to(load_int64(task + _SETTINGS))
+                _call(load_int64(mailbox + SET_SETTINGS), task + _SETTINGS)
                 _take(task)
                 if exchange(mailbox + STATE, AWAKE) & AWAITED:  # the task is there until its lock is released
-                    _give(load_int64(mailbox + RELEASE), load_int64(task + _LOCK))
+                    _call(load_int64(mailbox + RELEASE), load_int64(task + _LOCK))
 
     functions = share, serve
     return tuple(map(cached, functions)) if cache else functions
@@ -206,3 +206,9 @@ def compiled() -> tuple[Any, ...]:
         functions = with_cache_if_possible(compile)
         _kept = functions, tuple(next(iter(f.overloads.values())).entry_point for f in functions)
     return _kept[1]
+
+
+def functions() -> tuple[Any, ...]:
+    """What Numba made of these two."""
+    compiled()
+    return _kept[0]

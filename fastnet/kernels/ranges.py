@@ -45,7 +45,7 @@ def compile_strips(kind: Any, digest: str, cache: bool) -> Any:
     """All strips that nobody else takes, whatever the range: there is one for each thread."""
 
     @c_function(SIGNATURE, cache)
-    def run_share(context, first, stop):
+    def take_strips(context, first, stop):
         digest  # noqa: B018
         zero, table = kind(0), load_int64(context + TABLE)
         rows = load_int64(context + ROWS)
@@ -60,4 +60,4 @@ def compile_strips(kind: Any, digest: str, cache: bool) -> Any:
         free(scratch)
         return 0
 
-    return run_share
+    return take_strips
