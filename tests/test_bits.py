@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import fastnet
+from fastnet.kernels import ways
+from fastnet.threads import limited
 from tests.cases import LAYOUTS
 
 DTYPES = [np.float32, np.float64]
@@ -115,6 +117,20 @@ def test_any_batch(sizes, dtype):
     assert harness.differing([*range(1, SMALL + 1), *edges]) == []
     one_dimensional = np.stack([net.predict(row) for row in harness.x])
     assert (bits(one_dimensional) == harness.alone).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fan_out", [2080, 2101])
+def test_few_rows_through_far_weights(fan_out, dtype):
+    """Weights too large for any cache are streamed, by several rows in turns; packed for more."""
+    net, rng = network((1035, fan_out, 3), dtype)
+    x = rows_of_all_kinds(rng, 1035, dtype)
+    with limited(1):
+        harness = Harness(net.predict, x)
+        assert net.layers[0].params[0].nbytes >= ways.FAR_WEIGHTS
+        assert harness.differing(range(2, 28)) == []
+    with limited(2):
+        assert harness.differing((4, 7, 12, 16, 17, 25)) == []
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -19,6 +19,7 @@ from fastnet.kernels.narrow import NARROW
 from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
 from fastnet.kernels.stream import (
+    AT_ONCE,
     MOST_STREAMED,
     STREAM_DEPTH,
     first_place,
@@ -45,17 +46,16 @@ from fastnet.kernels.ways import (
     COLLIDING_ROW,
     DEEP,
     FAR_ROWS,
-    FAR_WEIGHTS,
     FEW_BYTES,
     FEW_DEPTH,
     NARROWLY,
     PACKED,
-    PAGE,
     PANEL_BYTES,
     PANELS,
     STRADDLING,
     STREAMED,
     TURNED,
+    is_far,
     way,
 )
 
@@ -148,8 +148,7 @@ def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, pa
     width = PANEL_ROW // size
     before = w_col != size or rows < 2 * TILE_ROWS
     group = width
-    far = w_row >= PAGE and fan_in * w_row >= FAR_WEIGHTS
-    if w_col == size and far and rows >= FAR_ROWS:
+    if w_col == size and is_far(layer) and rows >= FAR_ROWS:
         before, group = True, PANELS * width
     k = 0
     while k == 0 or k < fan_in:
@@ -216,6 +215,8 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
     vecs = vectors(fan_out * size, head)
     sums_row = vecs * VECTOR_BYTES
     sums = partial + rows * sums_row
+    turns = (rows + AT_ONCE - 1) // AT_ONCE
+    turn = (rows + turns - 1) // turns
     k = 0
     while k < fan_in:
         depth = min(step, fan_in - k)
@@ -225,10 +226,12 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
         into, add = partial, 0
         if k + depth == fan_in or (k + depth) % CHUNK == 0:
             into, add = sums, 1 if k >= CHUNK else 0
-        stream_rows(
-            zero, rows, depth, a + k * a_k, a_row, a_k, w + k * w_row, w_row, head, last,
-            init, init_row, init_vec, 0 if k else 1, into, sums_row, add, vecs,
-        )  # fmt: skip
+        for r in range(0, rows, turn):
+            stream_rows(
+                zero, min(turn, rows - r), depth, a + k * a_k + r * a_row, a_row, a_k, w + k * w_row, w_row,
+                head, last, init + r * init_row, init_row, init_vec, 0 if k else 1,
+                into + r * sums_row, sums_row, add, vecs,
+            )  # fmt: skip
         k += depth
     for r in range(rows):
         put_in_place(zero, sums + r * sums_row, head, last, vecs, c + r * c_row)
@@ -243,7 +246,8 @@ def compile_layer(element: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         size, fan_out = size_of(zero), load_int64(layer + FAN_OUT)
         chosen = way(zero, layer, rows)
-        streamed = chosen == STREAMED and rows <= MOST_STREAMED and fan_out * size >= VECTOR_BYTES
+        most = MOST_STREAMED if is_far(layer) else AT_ONCE
+        streamed = chosen == STREAMED and rows <= most and fan_out * size >= VECTOR_BYTES
         if chosen == NARROWLY and a_k == size:
             _narrow(zero, table, layer, a, a_row, rows, c, c_row)
         elif chosen == TURNED:

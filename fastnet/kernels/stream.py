@@ -21,10 +21,11 @@ _INT = types.int64
 
 #: rows of weights that few rows take at a time, all along: up to a fifth less time than in tiles; and those
 #: few rows -> vectors of each that they take at a time: whole cache lines, read before others displace them.
-#: Seven and eight were slower so than in tiles.
+#: More rows than that go over the rows of weights in turns, up to MOST_STREAMED of them: 0.4 to 0.9 of the
+#: time in tiles where memory is slow, but 1.1 where the weights lie near, and more for 20 rows.
 STREAM_DEPTH = 8
 STREAM_VECTORS = {rows: max(w for w in TILES[rows] if w <= 4) for rows in range(1, 7)}
-MOST_STREAMED = max(STREAM_VECTORS)
+AT_ONCE, MOST_STREAMED = max(STREAM_VECTORS), 16
 
 
 @kernel

@@ -24,8 +24,8 @@ STRADDLING_FEW, STRADDLING_BYTES = 4, 8 * VECTOR_BYTES
 #: rows of weights that are read together, whole chunks of them; and one panel of packed weights
 DEEP = 8 * CHUNK
 PANEL_BYTES = DEEP * PANEL_ROW
-#: weights so large, whose rows are pages or more, come from afar: for so many rows that many panels of
-#: them are packed together, as memory likes longer pieces of rows: a fifth of the time at 4096-4096 x 64
+#: weights so large, whose rows are pages or more, come from afar: few rows stream them, and for so many rows
+#: that many panels are packed together, as memory likes longer pieces: a fifth of the time at 4096-4096 x 64
 FAR_WEIGHTS, PAGE, FAR_ROWS, PANELS = 1 << 23, 4096, 8 * TILE_ROWS, 4
 #: outputs in lanes: rows of a block, and of one whose weights, more bytes than these, come from beyond the
 #: second-level cache for each block anew (258 instead of 516 rows: 1.1 times as long at 1024-1024-1024
@@ -58,6 +58,13 @@ def is_narrow(zero, fan_in, fan_out, rows):
 def straddles(layer):
     """Whether vectors of weights lie across cache lines, as in NumPy's memory, aligned to 16 bytes."""
     return (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
+
+
+@kernel
+def is_far(layer):
+    """Whether the weights come from beyond the caches, and each row of them from pages of its own."""
+    w_row = load_int64(layer + W_ROW)
+    return w_row >= PAGE and load_int64(layer + FAN_IN) * w_row >= FAR_WEIGHTS
 
 
 @kernel
