@@ -18,8 +18,9 @@ from fastnet.threads import get_num_threads
 
 Array = np.ndarray[Any, Any]
 
-#: multiply-adds of a step, times the bytes of an element, that are shared out: some 400 microseconds
-_PAYS = 3 << 26
+#: multiply-adds of a step, times the bytes of an element, that are shared out: some 200 microseconds; and as
+#: many more for each byte of the parameters, which come slowly to a thread from the one that has changed them
+_PAYS, _PAYS_MOVING = 1 << 26, 256
 #: multiply-adds, or what takes as long, of one call: after some 50 milliseconds an interrupt is noticed
 _CALL = 1 << 30
 #: what a layer and an activation of an element cost beside multiply-adds
@@ -175,7 +176,8 @@ class Epochs:
         self._first_step = getattr(optimizer, "iter", 0)
         work = sum(self._batch * (3 * n.fan_in * n.fan_out + _ELEMENT * n.fan_out) + _LAYER for n in layers)
         self._shared: SharedSteps | None = None
-        if work * x.itemsize > _PAYS and get_num_threads() > 1:
+        moving = _PAYS_MOVING * sum(p.nbytes for p in self._params)
+        if work * x.itemsize > _PAYS + moving and get_num_threads() > 1:
             self._shared = SharedSteps(entries, self._table, layers, self._batch, x)
         self._together = max(_CALL // work, 1)
 

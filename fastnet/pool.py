@@ -7,14 +7,14 @@ import os
 import sys
 import threading
 from _thread import start_new_thread
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-#: the mailboxes of all helpers, and their addresses: arrays that are never written to, but replaced
-_mailboxes: list[Array] = []
+#: of the mailboxes of all helpers: an array that is never written to, but replaced
 _addresses: Array = np.empty(0, np.int64)
 _lock = threading.RLock()  # starting a thread may run a finalizer or signal handler that calls, too
 
@@ -43,11 +43,6 @@ def _hire() -> None:
     from fastnet.kernels import crew
 
     api, c = ctypes.pythonapi, ctypes.PyDLL("ucrtbase" if sys.platform == "win32" else None)
-    mailbox = np.zeros(crew.MAILBOX_BYTES // 8 * 2, np.int64)
-    address = mailbox.__array_interface__["data"][0]
-    skip = -address % crew.MAILBOX_BYTES  # to a cache line of its own
-    mailbox = mailbox[skip // 8 :][: crew.MAILBOX_BYTES // 8]
-    mailbox[crew.WAKE // 8] = _new_lock()
     functions = {
         crew.ALLOCATE: api.PyThread_allocate_lock,
         crew.ACQUIRE: api.PyThread_acquire_lock,
@@ -56,24 +51,41 @@ def _hire() -> None:
         crew.GET_SETTINGS: c.fegetenv,  # of fenv.h: rounding, and the flushing of subnormal numbers
         crew.SET_SETTINGS: c.fesetenv,
     }
+    room = np.zeros(crew.MAILBOX_BYTES // 8 * 2, np.int64)
+    address = room.__array_interface__["data"][0]
+    skip = -address % crew.MAILBOX_BYTES  # to a cache line of its own
+    mailbox = room[skip // 8 :][: crew.MAILBOX_BYTES // 8]
     for word, function in functions.items():
         mailbox[word // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    lock = _Lock()
+    mailbox[crew.WAKE // 8] = lock.address
     addresses = np.append(_addresses, address + skip)
-    _mailboxes.append(mailbox)  # for ever: an interrupt may come between any two of these lines
-    start_new_thread(crew.compiled()[1], (mailbox,))
+    start_new_thread(_serve, (crew.serve(), mailbox, lock))
     _addresses = addresses
 
 
-def _new_lock() -> int:
-    """A lock of Python's, taken."""
-    api = ctypes.pythonapi
-    allocate, acquire = api.PyThread_allocate_lock, api.PyThread_acquire_lock
-    allocate.restype, acquire.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)
-    lock: int | None = allocate()
-    if lock is None:
-        raise MemoryError("no memory for a lock")
-    acquire(lock, 1)
-    return lock
+def _serve(serve: Callable[[Array], None], mailbox: Array, lock: _Lock) -> None:
+    """Keeps the last two, as it does not end."""
+    serve(mailbox)
+
+
+class _Lock:
+    """A lock of Python's, taken, without an object of Python's around it."""
+
+    def __init__(self) -> None:
+        api = ctypes.pythonapi
+        allocate, acquire = api.PyThread_allocate_lock, api.PyThread_acquire_lock
+        allocate.restype, acquire.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)
+        self.address: int = allocate() or 0
+        if not self.address:
+            raise MemoryError("no memory for a lock")
+        acquire(self.address, 1)
+
+    def __del__(self) -> None:
+        if self.address:
+            free = ctypes.pythonapi.PyThread_free_lock
+            free.argtypes, free.restype = (ctypes.c_void_p,), None
+            free(self.address)
 
 
 def _forget() -> None:

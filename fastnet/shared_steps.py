@@ -15,6 +15,9 @@ from fastnet.threads import in_pieces, together
 
 Array = np.ndarray[Any, Any]
 
+#: multiply-adds that take as long as the update of a parameter by several threads
+_UPDATE = 24
+
 
 class SharedSteps:
     """Steps on a table of ``kernels/batch.py``.
@@ -38,6 +41,8 @@ class SharedSteps:
 
         self._parts, self._part, self._table = epoch, entries.run_part, table
         self._layers, self._batch, self._rows, self._size = layers, batch, len(x), x.itemsize
+        params = sum((layer.fan_in + 1) * layer.fan_out for layer in layers if layer.params)
+        self._updates, self._updating = -(-params // epoch.UPDATED), params * x.itemsize * _UPDATE
         self._context = np.array([table.__array_interface__["data"][0], 0, 0, 0], np.int64)
         self._buffers = np.empty(self._one(epoch.LAY_OUT, 0), np.uint8)
         self._one(epoch.LAY_OUT, self._buffers.__array_interface__["data"][0])
@@ -54,7 +59,7 @@ class SharedSteps:
                 self._share(parts.WEIGHTS, number, i, self._layers[i].fan_in, work[i])
             if i > 0:
                 self._share(parts.INPUTS, number, i, rows, work[i])
-        self._one(parts.UPDATE, number)
+        self._share(parts.UPDATE, number, 0, self._updates, self._updating)
         return number + 1
 
     def _share(self, part: int, number: int, i: int, rows: int, work: int) -> None:

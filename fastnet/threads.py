@@ -149,7 +149,7 @@ def _crew() -> tuple[Callable[..., int], int]:
     """What shares, and its answer without memory. An import at each call would fail when Python ends."""
     from fastnet.kernels import crew, ranges
 
-    return crew.compiled()[0], ranges.NO_MEMORY
+    return crew.share(), ranges.NO_MEMORY
 
 
 def in_pieces(function: int, context: Any, rows: int, work: int) -> int:

@@ -134,7 +134,7 @@ def test_threads_do_not_change_a_bit(make, dtype, shuffle, monkeypatch):
         return share(function, context, rows, work)
 
     monkeypatch.setattr(shared_steps, "in_pieces", in_pieces)
-    monkeypatch.setattr(epochs, "_PAYS", 0)
+    monkeypatch.setattr(epochs, "_PAYS", -(1 << 40))
     monkeypatch.setattr(threads, "_PAYS", 1 << 12)
     try:
         for count in (1, 2, 3, 4):
@@ -154,7 +154,7 @@ def test_threads_do_not_change_a_bit(make, dtype, shuffle, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_shared_steps_too(monkeypatch):
-    monkeypatch.setattr(epochs, "_PAYS", 0)
+    monkeypatch.setattr(epochs, "_PAYS", -(1 << 40))
     x, t = data(64, (2, 10, 3), float)
     targets = np.eye(3)[t]
     targets[40:] = 1e200

@@ -240,22 +240,38 @@ def input_rows(zero, table, i, first, stop, scratch):
 
 
 @kernel
-def update_batch(zero, table, number):
-    """The optimiser's step, whole; what there is to be told of it goes into the table."""
+def _update_some(zero, table, numbers, first, stop, count, layer, w, dw, mean, square):
+    """Those of `count` parameters that have numbers first..stop; the others are fields of the layer."""
+    first, stop = max(first, 0), min(stop, count)
+    if first < stop:
+        at = first * size_of(zero)
+        p, g = load_int64(layer + w) + at, load_int64(layer + dw) + at
+        m, v = load_int64(layer + mean) + at, load_int64(layer + square) + at
+        update_elements(zero, table, load_int64(table + E_OPTIMIZER), stop - first, p, g, m, v, numbers)
+
+
+@kernel
+def update_params(zero, table, number, first, stop):
+    """The optimiser's step for parameters first..stop, counted over all layers.
+
+    Whoever has the first of them tells the table of the step.
+    """
     numbers = load_int64(table + E_NUMBERS) + number * load_int64(table + E_NUMBERS_STEP)
-    optimizer = load_int64(table + E_OPTIMIZER)
+    before = 0
     for i in range(load_int64(table + E_DEPTH)):
         layer = table + E_LAYERS + i * E_LAYER_BYTES
-        w, fan_out = load_int64(layer + W), load_int64(layer + FAN_OUT)
-        if w != 0:
-            update_elements(
-                zero, table, optimizer, load_int64(layer + FAN_IN) * fan_out, w, load_int64(layer + L_DW),
-                load_int64(layer + L_MW), load_int64(layer + L_VW), numbers,
-            )  # fmt: skip
-            update_elements(
-                zero, table, optimizer, fan_out, load_int64(layer + BIAS), load_int64(layer + L_DB),
-                load_int64(layer + L_MB), load_int64(layer + L_VB), numbers,
-            )  # fmt: skip
-    loss, total = load_number(np.float64(0), table + E_LAST), load_number(np.float64(0), table + E_TOTAL)
-    store_number(total + loss * batch_rows(table, number), table + E_TOTAL)
-    store_int64(table + E_STEPS, load_int64(table + E_STEPS) + 1)
+        fan_out = load_int64(layer + FAN_OUT)
+        count = load_int64(layer + FAN_IN) * fan_out
+        if load_int64(layer + W) != 0:
+            _update_some(
+                zero, table, numbers, first - before, stop - before, count, layer, W, L_DW, L_MW, L_VW
+            )
+            before += count
+            _update_some(
+                zero, table, numbers, first - before, stop - before, fan_out, layer, BIAS, L_DB, L_MB, L_VB
+            )
+            before += fan_out
+    if first == 0:
+        loss, total = load_number(np.float64(0), table + E_LAST), load_number(np.float64(0), table + E_TOTAL)
+        store_number(total + loss * batch_rows(table, number), table + E_TOTAL)
+        store_int64(table + E_STEPS, load_int64(table + E_STEPS) + 1)

@@ -7,6 +7,7 @@ not waited for. Who has nothing to do looks out for more, for some tens of micro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -179,36 +180,46 @@ def _make(digest: str, cache: bool) -> tuple[Any, ...]:
     return tuple(map(cached, functions)) if cache else functions
 
 
-_kept: tuple[tuple[Any, ...], tuple[Any, ...]] = (), ()
+_REF = ObjectRef(_INT)
+_SIGNATURES = (_INT, _REF, _INT, _INT, _INT, _REF), (_REF,)
+_kept: dict[int, Any] = {}
 
 
-def compiled() -> tuple[Any, ...]:
-    """(share, serve), compiled or loaded by the first who asks.
+def _function(which: int) -> Any:
+    """One of those of `_make`, compiled or loaded by the first who asks."""
 
-    ``share(function, context, rows, piece, wanted, mailboxes)`` calls function(context, first, stop) for
-    pieces that cover all rows, and ends when nobody is at work any more: 0, or what was answered instead and
-    ended it. The function is an address, context and mailboxes are arrays of int64, the latter the
-    addresses of helpers' mailboxes; up to `wanted` of them take part.
+    def compile(cache: bool) -> Any:
+        function = _make(source_digest(), cache)[which]
+        function.compile(_SIGNATURES[which])
+        return function
 
-    ``serve(mailbox)``, an array of int64, is what a helper does, and does not return.
-    """
-    global _kept
-
-    def compile(cache: bool) -> tuple[Any, ...]:
-        functions = _make(source_digest(), cache)
-        ref = ObjectRef(_INT)
-        signatures = (_INT, ref, _INT, _INT, _INT, ref), (ref,)
-        for function, signature in zip(functions, signatures, strict=True):
-            function.compile(signature)
-        return functions
-
-    if not _kept[1]:
-        functions = with_cache_if_possible(compile)
-        _kept = functions, tuple(next(iter(f.overloads.values())).entry_point for f in functions)
-    return _kept[1]
+    if which not in _kept:
+        _kept[which] = with_cache_if_possible(compile)
+    return _kept[which]
 
 
 def functions() -> tuple[Any, ...]:
-    """What Numba made of these two."""
-    compiled()
-    return _kept[0]
+    """What Numba makes of `share` and `serve`."""
+    return _function(0), _function(1)
+
+
+def share() -> Callable[..., int]:
+    """The compiled function of (function, context, rows, piece, wanted, mailboxes).
+
+    It calls function(context, first, stop) for pieces that cover all rows, and ends when nobody is at work
+    any more: 0, or what was answered instead and ended it. The function is an address, context and mailboxes
+    are arrays of int64, the latter the addresses of helpers' mailboxes; up to `wanted` of them take part.
+    """
+    entry_point: Callable[..., int] = _entry_point(_function(0))
+    return entry_point
+
+
+def serve() -> Callable[..., None]:
+    """The compiled function of a mailbox, an array of int64: what a helper does. It does not return."""
+    entry_point: Callable[..., None] = _entry_point(_function(1))
+    return entry_point
+
+
+def _entry_point(function: Any) -> Any:
+    [overload] = function.overloads.values()
+    return overload.entry_point

@@ -150,7 +150,7 @@ class Entries:
             getattr(self, name)
         for lacking in LACKING:
             self.complete(lacking)
-        crew.compiled()
+        crew.functions()
 
     def new_table(self) -> np.ndarray[Any, Any]:
         """For `bind` to fill. It holds addresses: whoever runs it keeps the arrays alive."""

@@ -16,7 +16,7 @@ from fastnet.kernels.batch import (
     input_rows,
     lay_out,
     part_scratch,
-    update_batch,
+    update_params,
     weight_rows,
 )
 from fastnet.kernels.cache import c_function
@@ -33,6 +33,8 @@ FORWARD, LOSS, WEIGHTS, INPUTS, UPDATE, LAY_OUT = range(6)
 #: context of a part: the table, which part, the number of the batch, and of the layer
 TABLE, PART, NUMBER, LAYER = range(0, 32, 8)
 LOSS_IS_NOT_FINITE = 1
+#: an update is shared out by so many parameters: whole cache lines; and a number that no model has
+UPDATED, ALL = 4096, 1 << 60
 
 
 @kernel
@@ -64,7 +66,7 @@ def run_batches(zero, table, begin, end):
             weight_rows(zero, table, done, i, 0, fan_in, scratch)
             if i > 0:
                 input_rows(zero, table, i, 0, rows, scratch)
-        update_batch(zero, table, done)
+        update_params(zero, table, done, 0, ALL)
         done += 1
     free(taken)
     return done
@@ -83,7 +85,7 @@ def _run_part(zero, table, part, number, i, first, stop):
         set_zeros(zero, table, width, load_int64(table + E_ZEROS))
         return 0
     if part == UPDATE:
-        update_batch(zero, table, number)
+        update_params(zero, table, number, first * UPDATED, stop * UPDATED)
         return 0
     scratch = allocate(part_scratch(zero, table))
     if scratch == 0:
