@@ -95,5 +95,5 @@ def training(
 if __name__ == "__main__":
     threads.set_num_threads(2)
     threads._PAYS = 1 << 16
-    epochs._PAYS = 1 << 26
+    epochs._PAYS = 1 << 25
     print(json.dumps(tight(int(sys.argv[2]), calls)))
