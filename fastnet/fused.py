@@ -11,7 +11,7 @@ from fastnet import reference
 from fastnet.arguments import KERNEL_DTYPES, Holder, as_kernel_array, check_out, plain_array, prepare
 from fastnet.kernels.lock import undisturbed
 from fastnet.kernels.table import IDENTITY, RELU, SIGMOID, SOFTMAX, TANH
-from fastnet.threads import in_pieces, strip_threads, together
+from fastnet.threads import in_pieces, lock_held, strip_threads, together
 
 #: activation -> its twin in the reference
 TWINS: dict[int, type[Any]] = {
@@ -40,7 +40,9 @@ def kernels(dtype: np.dtype[Any]) -> Any:
         def find() -> Any:  # the import, too: a fork meanwhile would leave the child half of it
             from fastnet.kernels.entries import entries
 
-            return entries(dtype)
+            found = entries(dtype)
+            found.lock_held = lock_held()
+            return found
 
         found = _compiled[dtype] = undisturbed(find)
     return found

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, SupportsIndex
 
+import numpy as np
+
 from fastnet.pool import helpers
 
 #: work, in bytes times multiply-adds, that pays for one more thread: some 10 to 20 microseconds
@@ -28,6 +30,26 @@ _PIECES = 4
 #: weights, read anew for each piece, come from beyond the second-level cache
 _ROWS, _UNIT = 12, 12
 _WIDE, _ROWS_IF_WIDE = 2 << 20, 516
+
+
+#: work up to which a call keeps the interpreter lock: what is not worth sharing out, some 20 to 40
+#: microseconds; where there is one CPU, which nobody else could use meanwhile, some 400 (other threads wait
+#: for their turn 5 milliseconds anyway), as the way without the lock takes up to ten microseconds
+_BRIEF, _BRIEF_ALONE = 2 * _PAYS, 32 * _PAYS
+_lock_held = np.full(1, _BRIEF, np.int64)
+
+
+def lock_held() -> np.ndarray[Any, Any]:
+    """That work, as it is now; it may change."""
+    cpus()
+    return _lock_held
+
+
+def cpus() -> int:
+    """How many CPUs this process may run on."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _lock_held[0] = _BRIEF if count > 1 else _BRIEF_ALONE
+    return count
 
 
 def _checked(value: SupportsIndex, name: str) -> int:
@@ -96,9 +118,7 @@ def get_num_threads() -> int:
         return limit
     if _wanted is not None:
         return _wanted
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return cpus()
 
 
 @contextmanager

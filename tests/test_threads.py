@@ -344,6 +344,33 @@ def test_wrong_environment(text):
     assert answer == f"ValueError: FASTNET_NUM_THREADS must be a whole number from 1 up, not '{text}'"
 
 
+LARGE = """
+import os, numpy, fastnet
+from fastnet import fused
+net, x = fastnet.TwoLayerNet(784, 128, 10), numpy.zeros((32, 784))
+net.predict(x)
+large, calls = fused.run_large, []
+fused.run_large = lambda *args: calls.append(1) or large(*args)
+net.predict(x)
+os.sched_setaffinity(0, others)
+net.predict(numpy.zeros((4000, 784)))
+net.predict(x)
+print(len(calls))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_one_cpu_alone_keeps_the_interpreter_lock_for_longer():
+    """Calls that would be shared out else. A large call finds out that it is otherwise now."""
+    cpus = os.sched_getaffinity(0)
+    if len(cpus) < 2:
+        pytest.skip("needs two CPUs")
+    alone = f"{{{min(cpus)}}}"
+    pinned = f"import os; os.sched_setaffinity(0, {alone})\n"
+    assert in_a_process(f"{pinned}others = {cpus}{LARGE}") == "2"
+    assert in_a_process(f"others = {alone}{LARGE}") == "2"
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
 def test_affinity():
     cpus = os.sched_getaffinity(0)

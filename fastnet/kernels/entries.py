@@ -44,6 +44,8 @@ class Entries:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
+        #: up to how much work `predict` keeps the interpreter lock: see P_LOCK_HELD
+        self.lock_held = np.zeros(1, np.int64)
         self.kernels: dict[int, Any] = {}  # those of _KERNELS that are there
         self.functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> predict, bind, alone
         self.ranges: list[Any] = []  # those of `run` and `run_strips`, if they are there
@@ -173,7 +175,8 @@ class Entries:
 
     def program(self, activations: Sequence[int]) -> bytes:
         """The addresses of the kernels, 0 for those that are not there, then the activation of each layer."""
-        return np.array([*self._addresses(), array_empty()], np.int64).tobytes() + bytes(activations)
+        head = [*self._addresses(), array_empty(), self.lock_held.__array_interface__["data"][0]]
+        return np.array(head, np.int64).tobytes() + bytes(activations)
 
     def _addresses(self) -> list[int]:
         return [self.kernels[i].address if i in self.kernels else 0 for i in range(len(_KERNELS))]

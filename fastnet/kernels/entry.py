@@ -55,6 +55,7 @@ from fastnet.kernels.table import (
     OUT_COL,
     OUT_ROW,
     P_ARRAY_EMPTY,
+    P_LOCK_HELD,
     P_RUN_FEW,
     PROGRAM,
     SEEN,
@@ -67,8 +68,6 @@ TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
 _STACK_SCRATCH = 48 * 1024
 #: the number, in `entries.LACKING`, of what a call of few rows lacks; others have that of the orientation
 FEW = 2
-#: multiply-adds up to which a call keeps the interpreter lock: some 20 microseconds
-_LOCK_HELD = 1 << 21
 
 
 def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
@@ -97,7 +96,8 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if not fits:
             count_reference(none)
             return owned(x_ref, none)
-        if work > _LOCK_HELD and columns > 0:
+        most = load_int64(load_int64(program + BYTES_DATA + P_LOCK_HELD))
+        if work * size > most and columns > 0:
             large = list_item(recipe, FALSE)
             count_reference(large)
             return owned(x_ref, large)

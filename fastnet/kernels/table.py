@@ -10,8 +10,11 @@ KERNEL_BYTES = 40
 W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
 CALL_BYTES = 96
 LAYER_BYTES = 56
-#: what a program starts with: the same addresses, then those of `run_few` and of PyArray_Empty
-P_SWEEP, P_RUN_FEW, P_ARRAY_EMPTY, PROGRAM_HEAD = 0, KERNEL_BYTES, KERNEL_BYTES + 8, KERNEL_BYTES + 16
+#: what a program starts with: the same addresses, then those of `run_few`, of PyArray_Empty, and of the work,
+#: multiply-adds times the bytes of an element, up to which a call keeps the interpreter lock
+P_SWEEP, P_RUN_FEW, P_ARRAY_EMPTY, P_LOCK_HELD, PROGRAM_HEAD = (
+    0, KERNEL_BYTES, KERNEL_BYTES + 8, KERNEL_BYTES + 16, KERNEL_BYTES + 24,
+)  # fmt: skip
 #: what a recipe, a list of objects, holds
 DENSE, PROGRAM, SEEN, DTYPE, ARRAY_TYPE, NONE, FALSE, CHECKED, LACKS = range(9)
 
