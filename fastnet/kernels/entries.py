@@ -39,13 +39,14 @@ class Entries:
     Each is compiled, or loaded from the cache, when it is first asked for, and so are the kernels.
     """
 
+    #: up to how much work `predict` keeps the interpreter lock: see P_LOCK_HELD. Programs have its address:
+    #: what takes its place has to live as long as they do.
+    lock_held = np.zeros(1, np.int64)
     max_depth = MAX_DEPTH
     lacking = LACKING
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        #: up to how much work `predict` keeps the interpreter lock: see P_LOCK_HELD
-        self.lock_held = np.zeros(1, np.int64)
         self.kernels: dict[int, Any] = {}  # those of _KERNELS that are there
         self.functions: dict[bool, tuple[Any, ...]] = {}  # cached? -> predict, bind, alone
         self.ranges: list[Any] = []  # those of `run` and `run_strips`, if they are there
