@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -235,6 +236,29 @@ def test_without_more_threads(monkeypatch):
     ranges = []
     assert share(lambda first, stop: ranges.append(range(first, stop)), 100, 4, 7) == 0
     assert sorted(row for r in ranges for row in r) == list(range(100))
+
+
+def test_threads_that_are_refused_leave_nothing(monkeypatch):
+    """Every call asks again; what was made for the thread goes each time."""
+    locks = []
+
+    class Lock(pool._Lock):
+        def __init__(self):
+            super().__init__()
+            locks.append(weakref.ref(self))
+
+    def refuse(*args):
+        raise RuntimeError("can't start new thread")
+
+    pool._forget()
+    monkeypatch.setattr(pool, "start_new_thread", refuse)
+    monkeypatch.setattr(pool, "_Lock", Lock)
+    for _ in range(3):
+        assert share(lambda first, stop: None, 2, 2) == 0
+    assert len(locks) == 3
+    gc.collect()
+    assert not any(lock() for lock in locks)
+    assert len(pool._addresses) == 0
 
 
 def test_threads_that_never_start(monkeypatch):
