@@ -66,7 +66,7 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
     while answer != 0:
         if threads > 1 and out.strides[-1] == out.itemsize:
             count = threads * (_STRIPS if rows > _FEW else _STRIPS_OF_FEW)
-            context, *_alive = compiled.strips(table, rows, max(w.shape[1] for w in weights), count)
+            context = compiled.strips(table, rows, max(w.shape[1] for w in weights), count)
             answer = together(compiled.run_strips, context, threads, 1, threads)
         else:
             answer = in_pieces(compiled.run, table, rows, work)

@@ -14,8 +14,10 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-#: of the mailboxes of all helpers: an array that is never written to, but replaced
+#: of the mailboxes of all helpers: an array that is never written to, but replaced; and what they refer to,
+#: for ever, as a thread may end for want of memory before it looks into its mailbox
 _addresses: Array = np.empty(0, np.int64)
+_mailboxes: list[tuple[Array, _Lock]] = []
 _lock = threading.RLock()  # starting a thread may run a finalizer or signal handler that calls, too
 
 
@@ -51,21 +53,22 @@ def _hire() -> None:
         crew.GET_SETTINGS: c.fegetenv,  # of fenv.h: rounding, and the flushing of subnormal numbers
         crew.SET_SETTINGS: c.fesetenv,
     }
-    room = np.zeros(crew.MAILBOX_BYTES // 8 * 2, np.int64)
-    address = room.__array_interface__["data"][0]
+    room = (ctypes.c_int64 * (crew.MAILBOX_BYTES // 8 * 2))()
+    address = ctypes.addressof(room)  # NumPy crashes where it has no memory to tell
     skip = -address % crew.MAILBOX_BYTES  # to a cache line of its own
-    mailbox = room[skip // 8 :][: crew.MAILBOX_BYTES // 8]
+    mailbox = np.frombuffer(memoryview(room), np.int64)[skip // 8 :][: crew.MAILBOX_BYTES // 8]
     for word, function in functions.items():
         mailbox[word // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
     lock = _Lock()
     mailbox[crew.WAKE // 8] = lock.address
     addresses = np.append(_addresses, address + skip)
     start_new_thread(_serve, (crew.serve(), mailbox, lock))
+    _mailboxes.append((mailbox, lock))
     _addresses = addresses
 
 
 def _serve(serve: Callable[[Array], None], mailbox: Array, lock: _Lock) -> None:
-    """Keeps the last two, as it does not end."""
+    """Keeps the last two, as it does not end: an interrupt may have kept them from the list."""
     serve(mailbox)
 
 

@@ -7,6 +7,7 @@ a thread that is busy elsewhere.
 
 from __future__ import annotations
 
+import ctypes
 import operator
 import os
 import threading
@@ -14,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, SupportsIndex
-
-import numpy as np
 
 from fastnet.pool import helpers
 
@@ -36,10 +35,10 @@ _WIDE, _ROWS_IF_WIDE = 2 << 20, 516
 #: microseconds; where there is one CPU, which nobody else could use meanwhile, some 400 (other threads wait
 #: for their turn 5 milliseconds anyway), as the way without the lock takes up to ten microseconds
 _BRIEF, _BRIEF_ALONE = 2 * _PAYS, 32 * _PAYS
-_lock_held = np.full(1, _BRIEF, np.int64)
+_lock_held = ctypes.c_int64(_BRIEF)
 
 
-def lock_held() -> np.ndarray[Any, Any]:
+def lock_held() -> ctypes.c_int64:
     """That work, as it is now; it may change."""
     cpus()
     return _lock_held
@@ -48,7 +47,7 @@ def lock_held() -> np.ndarray[Any, Any]:
 def cpus() -> int:
     """How many CPUs this process may run on."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    _lock_held[0] = _BRIEF if count > 1 else _BRIEF_ALONE
+    _lock_held.value = _BRIEF if count > 1 else _BRIEF_ALONE
     return count
 
 

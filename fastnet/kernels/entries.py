@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ class Entries:
 
     #: up to how much work `predict` keeps the interpreter lock: see P_LOCK_HELD. Programs have its address:
     #: what takes its place has to live as long as they do.
-    lock_held = np.zeros(1, np.int64)
+    lock_held = ctypes.c_int64(0)
     max_depth = MAX_DEPTH
     lacking = LACKING
 
@@ -96,13 +97,13 @@ class Entries:
         self.complete(LACKING[answer - 1])
         table[SWEEP // 8 : (SWEEP + KERNEL_BYTES) // 8] = self._addresses()[: KERNEL_BYTES // 8]
 
-    def strips(
-        self, table: np.ndarray[Any, Any], rows: int, widest: int, count: int
-    ) -> tuple[np.ndarray[Any, Any], ...]:
-        """Context for `run_strips`, `count` strips of columns to a layer, and the memory it refers to."""
-        shared = np.zeros(shared_bytes(rows, widest, self.dtype.itemsize), np.uint8)
-        addresses = (array.__array_interface__["data"][0] for array in (table, shared))
-        return np.array([*addresses, rows, count], np.int64), table, shared
+    def strips(self, table: np.ndarray[Any, Any], rows: int, widest: int, count: int) -> np.ndarray[Any, Any]:
+        """Context for `run_strips`, `count` strips of columns to a layer."""
+        shared = shared_bytes(rows, widest, self.dtype.itemsize)
+        context = np.zeros((ranges.SHARED + shared + 7) // 8, np.int64)
+        context[ranges.ROWS // 8], context[ranges.STRIPS // 8] = rows, count
+        context[ranges.TABLE // 8 : ranges.TABLE // 8 + len(table)] = table
+        return context
 
     @once
     def activate(self) -> Any:
@@ -176,7 +177,7 @@ class Entries:
 
     def program(self, activations: Sequence[int]) -> bytes:
         """The addresses of the kernels, 0 for those that are not there, then the activation of each layer."""
-        head = [*self._addresses(), array_empty(), self.lock_held.__array_interface__["data"][0]]
+        head = [*self._addresses(), array_empty(), ctypes.addressof(self.lock_held)]
         return np.array(head, np.int64).tobytes() + bytes(activations)
 
     def _addresses(self) -> list[int]:

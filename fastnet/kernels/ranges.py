@@ -12,6 +12,7 @@ from numba import types
 
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.columns import SHARED_BYTES, run_strips
+from fastnet.kernels.entry import TABLE_BYTES
 from fastnet.kernels.network import aligned, run_address, run_allocated, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import allocate, free, load_int64
@@ -21,8 +22,8 @@ _INT = types.int64
 #: of every such function
 SIGNATURE = _INT(_INT, _INT, _INT)
 NO_MEMORY = -1
-#: context of strips: the table, what threads share, rows, strips to a layer
-TABLE, SHARED, ROWS, STRIPS = range(0, 32, 8)
+#: context of strips: rows, strips to a layer, the table, and then what threads share
+ROWS, STRIPS, TABLE, SHARED = 0, 8, 16, 16 + TABLE_BYTES
 
 
 def compile_rows(kind: Any, digest: str, cache: bool) -> Any:
@@ -47,11 +48,11 @@ def compile_strips(kind: Any, digest: str, cache: bool) -> Any:
     @c_function(SIGNATURE, cache)
     def take_strips(context, first, stop):
         digest  # noqa: B018
-        zero, table = kind(0), load_int64(context + TABLE)
+        zero, table = kind(0), context + TABLE
         rows = load_int64(context + ROWS)
         if run_address(table, 0) == 0:
             return 1
-        shared = aligned(load_int64(context + SHARED))
+        shared = aligned(context + SHARED)
         scratch = allocate(scratch_bytes(zero, table, 0, rows) + CACHE_LINE)
         if scratch == 0:  # before a strip is claimed that others would wait for
             return NO_MEMORY
