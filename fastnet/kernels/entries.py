@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -81,13 +81,8 @@ class Entries:
         """Address of what runs strips: `ranges.compile_strips`."""
         return self._range(ranges.compile_strips)
 
-    def _range(self, make: Any) -> int:
-        def compile(cache: bool) -> Any:
-            made = make(self.dtype.type, source_digest(), cache)
-            self._note(cache, made.cache_hits)
-            return made
-
-        compiled = with_cache_if_possible(compile)
+    def _range(self, make: Callable[..., Any]) -> int:
+        compiled = self._made(make, self.dtype.type)
         self.ranges.append(compiled)
         address: int = compiled.address
         return address
@@ -128,17 +123,22 @@ class Entries:
     def kernel(self, number: int) -> Any:
         """One of _KERNELS, compiled or loaded by the first who asks."""
 
-        def compile(cache: bool) -> Any:
-            made = _KERNELS[number](numba.from_dtype(self.dtype), source_digest(), cache)
-            self._note(cache, made.cache_hits)
-            return made
-
         def find() -> Any:
             if number not in self.kernels:
-                self.kernels[number] = with_cache_if_possible(compile)
+                self.kernels[number] = self._made(_KERNELS[number], numba.from_dtype(self.dtype))
             return self.kernels[number]
 
         return self.kernels.get(number) or undisturbed(find)
+
+    def _made(self, make: Callable[..., Any], kind: Any) -> Any:
+        """make(kind, digest, cached?), and where its machine code came from noted."""
+
+        def compile(cache: bool) -> Any:
+            made = make(kind, source_digest(), cache)
+            self._note(cache, made.cache_hits)
+            return made
+
+        return with_cache_if_possible(compile)
 
     def complete(self, lacking: str) -> None:
         """Compile or load the kernels that a call lacks: one of LACKING."""
