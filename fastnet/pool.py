@@ -53,6 +53,9 @@ def _hire() -> None:
         crew.GET_SETTINGS: c.fegetenv,  # of fenv.h: rounding, and the flushing of subnormal numbers
         crew.SET_SETTINGS: c.fesetenv,
     }
+    if sys.platform == "linux":
+        functions[crew.GET_CPU] = c.sched_getcpu
+        functions[crew.GET_AFFINITY], functions[crew.SET_AFFINITY] = c.sched_getaffinity, c.sched_setaffinity
     room = (ctypes.c_int64 * (crew.MAILBOX_BYTES // 8 * 2))()
     address = ctypes.addressof(room)  # NumPy crashes where it has no memory to tell
     skip = -address % crew.MAILBOX_BYTES  # to a cache line of its own
