@@ -20,8 +20,10 @@ from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, s
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
 from fastnet.kernels.stream import (
     AT_ONCE,
+    CHUNK_ROWS,
     MOST_STREAMED,
     STREAM_DEPTH,
+    at_once,
     first_place,
     put_in_place,
     stream_rows,
@@ -215,8 +217,7 @@ def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial,
     vecs = vectors(fan_out * size, head)
     sums_row = vecs * VECTOR_BYTES
     sums = partial + rows * sums_row
-    turns = (rows + AT_ONCE - 1) // AT_ONCE
-    turn = (rows + turns - 1) // turns
+    turn = at_once(rows)
     k = 0
     while k < fan_in:
         depth = min(step, fan_in - k)
@@ -253,7 +254,7 @@ def compile_layer(element: Any, digest: str, cache: bool) -> Any:
         elif chosen == TURNED:
             _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
         elif streamed or chosen == STRADDLING:
-            step = STREAM_DEPTH if streamed else CHUNK
+            step = STREAM_DEPTH if streamed and at_once(rows) < CHUNK_ROWS else CHUNK
             _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
         elif chosen == PACKED or load_int64(layer + W_COL) != size:
             _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)

@@ -21,6 +21,12 @@ def features() -> frozenset[str]:
     return frozenset(f[1:] for f in flags.split(",") if f.startswith("+"))
 
 
+def is_zen() -> bool:
+    """Whether code is compiled for one of AMD's Zen."""
+    cpu: str = config.CPU_NAME or cpu_target.target_context.codegen().magic_tuple()[1]
+    return cpu.startswith("znver")
+
+
 def is_arm() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
@@ -45,6 +51,9 @@ def _vector_unit() -> tuple[int, int]:
 
 VECTOR_BYTES, VECTOR_REGISTERS = _vector_unit()
 CACHE_LINE = 64
+#: whether a vector across two cache lines takes longer than others even from the second-level cache: twice as
+#: long on an Emerald Rapids, no longer on a Zen 5
+SPLITS_COST = not is_zen()
 
 #: rows of a register tile -> how many vectors wide it may be, widest first. Accumulators, one row of
 #: broadcasts and one loaded vector have to fit in the registers.

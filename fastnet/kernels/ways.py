@@ -6,7 +6,7 @@ from fastnet.kernels.jit import kernel
 from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CHUNK, FAN_IN, FAN_OUT, W_COL, W_ROW, W
-from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, SPLITS_COST, TILE_ROWS, VECTOR_BYTES
 
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
@@ -56,8 +56,8 @@ def is_narrow(zero, fan_in, fan_out, rows):
 
 @kernel
 def straddles(layer):
-    """Whether vectors of weights lie across cache lines, as in NumPy's memory, aligned to 16 bytes."""
-    return (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
+    """Whether vectors of weights lie across cache lines, as in NumPy's memory, and are slower for that."""
+    return SPLITS_COST and (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
 
 
 @kernel
