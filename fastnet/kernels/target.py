@@ -56,11 +56,12 @@ CACHE_LINE = 64
 SPLITS_COST = not is_zen()
 
 #: rows of a register tile -> how many vectors wide it may be, widest first. Accumulators, one row of
-#: broadcasts and one loaded vector have to fit in the registers.
+#: broadcasts and one loaded vector have to fit in the registers. One row reads weights as they lie in memory
+#: where a tile is as wide as they are, up to twice as quickly on a Zen 5.
 TILES = {
     16: {1: (8, 4, 2, 1), 2: (6, 4, 2, 1), 3: (4, 2, 1), 4: (3, 2, 1), 5: (2, 1), 6: (2, 1)},
     32: {
-        1: (8, 4, 2, 1),
+        1: (16, 8, 4, 2, 1),
         2: (8, 4, 2, 1),
         3: (8, 4, 2, 1),
         4: (6, 4, 2, 1),

@@ -17,7 +17,7 @@ from fastnet.kernels.vector import I64
 _INT = types.int64
 
 #: a size of tile as one number: rows times _KEY_ROW, and vectors or _MASKED, and perhaps _PACKING
-_KEY_ROW, _PACKING, _MASKED = 64, 32, 16
+_KEY_ROW, _PACKING, _MASKED = 128, 64, 32
 
 
 @intrinsic
