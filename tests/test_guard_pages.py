@@ -8,6 +8,7 @@ import pytest
 
 from tests.isolation import ROOT, tried
 from tests.overruns import WAYS
+from tests.targets import ANOTHER_MAKE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forbids pages with mprotect")
 
@@ -32,6 +33,14 @@ def test_fenced(record_property):
     count = tried("tests.guarded", *groups, timeout=600)
     record_property("tried", count)
     assert count > 100_000
+
+
+def test_fenced_on_another_make_of_cpu(record_property, tmp_path):
+    """Few rows and weights across cache lines go other ways there."""
+    groups = ("edges:89", "large:11", "wide:2")
+    count = tried("tests.guarded", *groups, timeout=600, NUMBA_CACHE_DIR=str(tmp_path), **ANOTHER_MAKE)
+    record_property("tried", count)
+    assert count > 10_000
 
 
 def test_fenced_for_compiled_callers(record_property):

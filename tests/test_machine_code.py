@@ -13,13 +13,12 @@ import pytest
 from fastnet.kernels import target
 from tests import golden
 from tests.machine_code import Code, compiled_anew
+from tests.targets import HASWELL
 
-#: AVX2 and FMA, no AVX-512; the name of the CPU alone would keep the features of the one at hand
-HASWELL = "+64bit,+cx16,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"
 #: settings of a process that compiles anew
 TARGETS = {
     "host": {},
-    "haswell": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL},
+    "haswell": HASWELL,
     "no optimisation": {"NUMBA_OPT": "0"},
     "no vectorisers": {"NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0"},
     "vectorisers": {"NUMBA_OPT": "3", "NUMBA_LOOP_VECTORIZE": "1", "NUMBA_SLP_VECTORIZE": "1"},

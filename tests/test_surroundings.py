@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from benchmarks.processes import environment
+from tests.targets import ANOTHER_MAKE
 from tests.test_guarantees import FLUSH, ROUNDING, glibc_on_x86
 
 pytest.importorskip("safetensors")
@@ -143,10 +144,11 @@ NUMBA = {
     "one thread": {"NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"},
     "variables live on": {"NUMBA_EXTEND_VARIABLE_LIFETIMES": "1", "NUMBA_DISABLE_INTEL_SVML": "1"},
     "generic CPU": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+sse2,+avx2,+fma"},
+    "another make of CPU": ANOTHER_MAKE,
 }
 
 
-@pytest.mark.parametrize("kind", usually(NUMBA, "for debugging"))
+@pytest.mark.parametrize("kind", usually(NUMBA, "for debugging", "another make of CPU"))
 def test_settings_of_numba(kind, tmp_path, record_property):
     """Compiled anew under these, into a cache of their own."""
     found = outcome(NUMBA_CACHE_DIR=str(tmp_path), **NUMBA[kind])
