@@ -1,12 +1,12 @@
 """Products of many rows and a few columns, for twice as many rows as a vector has lanes: a row in each.
 
 Rows are transposed as they are loaded, a square at a time, and each of their columns is multiplied at once
-into all sums, which run in the canonical order of ``layer.py``. Vectors are loaded in pieces of rows a few
-apart, which saves shuffles: float32 takes up to an eighth less time than from whole rows.
+into all sums, which run in the canonical order of ``layer.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,15 +17,18 @@ from numba.extending import intrinsic
 from fastnet.kernels import rearrange, vector
 from fastnet.kernels.primitives import itemsize, turn_in
 from fastnet.kernels.table import CHUNK
-from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.target import VECTOR_BYTES, is_zen
 from fastnet.kernels.vector import I64, Vec, repeat
 
 #: outputs, at most, and inputs, at least: elsewhere the tile that holds outputs in its lanes is as quick
 #: (16 inputs at least, and 16-16-2 took 6 % longer)
 NARROW, NARROW_FAN_IN = 4, 24
 
-#: bytes of each row that are fetched ahead; none, 128 to 1024, or the rows that come next were no quicker
-AHEAD = 256
+#: bytes of each row that are fetched ahead; up to 1024 or the rows that come next were no quicker
+AHEAD = 128
+#: whether vectors of whole rows are loaded. Pieces of rows a few apart save shuffles, of which many CPUs do
+#: one a cycle: up to an eighth of the time. A Zen 5 does two, and takes up to a fifth less for whole rows
+WHOLE_ROWS = is_zen()
 
 _INT = types.int64
 
@@ -93,6 +96,15 @@ def _emit(
         fours = [vector.opaque(b, b.add(first, b.mul(a_row, I64(i)))) for i in range(0, lanes, 4)]
         return [b.add(four, b.mul(a_row, I64(i))) for four in fours for i in range(min(4, lanes))]
 
+    def columns_of(rows: list[Any]) -> Iterator[Vec]:
+        """Of the square that begins at these addresses."""
+        if WHOLE_ROWS:
+            yield from rearrange.transpose([vector.load_vector(b, row, size) for row in rows])
+        else:
+            for offset in map(I64, range(0, VECTOR_BYTES, 16)):
+                pieces = [[b.add(row, offset) for row in rows[i::e]] for i in range(e)]
+                yield from rearrange.turn_pieces([vector.load_pieces(b, p, size) for p in pieces])
+
     def add_column(k: Any, samples: Vec, sums: list[Vec]) -> list[Vec]:
         row = b.add(w, b.mul(k, w_row))
         weights = [vector.load_splat(b, b.add(row, b.mul(w_col, I64(o))), size) for o in range(outputs)]
@@ -106,13 +118,8 @@ def _emit(
             for row in here:
                 vector.prefetch(b, b.add(row, I64(AHEAD)), 3)
             part = sums[g * outputs : (g + 1) * outputs]
-            for first in range(0, lanes, e):
-                offset = I64(first * size)
-                square = [
-                    vector.load_pieces(b, [b.add(row, offset) for row in here[i::e]], size) for i in range(e)
-                ]
-                for i, samples in enumerate(rearrange.turn_pieces(square)):
-                    part = add_column(b.add(k, I64(first + i)), samples, part)
+            for i, samples in enumerate(columns_of(here)):
+                part = add_column(b.add(k, I64(i)), samples, part)
             result += part
         return result
 
