@@ -36,13 +36,10 @@ def copy_block(zero, source, source_row, source_col, rows, columns, target, targ
 
 @kernel
 def _to_lanes(zero, table, source, source_row, source_col, rows, columns, target, target_row):
-    """A vector of samples or fewer, element by element or in squares."""
+    """Element by element or in squares."""
     size = size_of(zero)
-    lanes = VECTOR_BYTES // size
-    if source_col == size and rows * columns >= FEW_VECTORS * lanes:
-        for j in range(0, columns, lanes):
-            into = target + j * target_row
-            turn_in(zero, table, source + j * size, source_row, rows, columns - j, into, target_row)
+    if source_col == size and rows * columns * size >= FEW_VECTORS * VECTOR_BYTES:
+        turn_in(zero, table, source, source_row, rows, columns, target, target_row)
     else:
         copy_block(zero, source, source_row, source_col, rows, columns, target, size, target_row)
 
@@ -50,11 +47,8 @@ def _to_lanes(zero, table, source, source_row, source_col, rows, columns, target
 @kernel
 def _to_samples(zero, table, source, source_row, rows, columns, target, target_row, target_col):
     size = size_of(zero)
-    lanes = VECTOR_BYTES // size
-    if target_col == size and rows * columns >= FEW_VECTORS * lanes:
-        for j in range(0, columns, lanes):
-            piece = source + j * source_row
-            turn_out(zero, table, piece, source_row, rows, columns - j, target + j * size, target_row)
+    if target_col == size and rows * columns * size >= FEW_VECTORS * VECTOR_BYTES:
+        turn_out(zero, table, source, source_row, rows, columns, target, target_row)
     else:
         copy_block(zero, source, size, source_row, rows, columns, target, target_row, target_col)
 
@@ -64,21 +58,19 @@ def samples_to_lanes(zero, table, x, x_row, x_col, rows, columns, target, target
     """Transpose rows of x: a column of x becomes a row of `target`, whose last vector need not be whole."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    whole = rows // lanes
     packed = x_col == size and x_row == columns * size
+    whole = rows // lanes if x_row == size or (packed and 2 <= columns <= 4) else 0
     for v in range(whole):
         source, into = x + v * lanes * x_row, target + v * VECTOR_BYTES
         if x_row == size:
             for j in range(columns):
                 copy_vector(zero, source + j * x_col, into + j * target_row)
-        elif packed and columns == 2:
+        elif columns == 2:
             deinterleave(zero, 2, source, into, target_row)
-        elif packed and columns == 3:
+        elif columns == 3:
             deinterleave(zero, 3, source, into, target_row)
-        elif packed and columns == 4:
-            deinterleave(zero, 4, source, into, target_row)
         else:
-            _to_lanes(zero, table, source, x_row, x_col, lanes, columns, into, target_row)
+            deinterleave(zero, 4, source, into, target_row)
     rest = rows - whole * lanes
     if rest > 0:
         into = target + whole * VECTOR_BYTES
@@ -90,21 +82,19 @@ def lanes_to_samples(zero, table, source, source_row, rows, columns, out, out_ro
     """The way back: rows of `source` become columns of `out`; nothing is written beside them."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
-    whole = rows // lanes
     packed = out_col == size and out_row == columns * size
+    whole = rows // lanes if out_row == size or (packed and 2 <= columns <= 4) else 0
     for v in range(whole):
         piece, into = source + v * VECTOR_BYTES, out + v * lanes * out_row
         if out_row == size:
             for j in range(columns):
                 copy_vector(zero, piece + j * source_row, into + j * out_col)
-        elif packed and columns == 2:
+        elif columns == 2:
             interleave(zero, 2, piece, source_row, into)
-        elif packed and columns == 3:
+        elif columns == 3:
             interleave(zero, 3, piece, source_row, into)
-        elif packed and columns == 4:
-            interleave(zero, 4, piece, source_row, into)
         else:
-            _to_samples(zero, table, piece, source_row, lanes, columns, into, out_row, out_col)
+            interleave(zero, 4, piece, source_row, into)
     rest = rows - whole * lanes
     if rest > 0:
         piece, into = source + whole * VECTOR_BYTES, out + whole * lanes * out_row

@@ -6,10 +6,12 @@ names the element type. Nothing here checks anything: callers have.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnet.kernels import rearrange, vector
@@ -149,7 +151,7 @@ def clear_vector(typingctx: Any, zero: Any, target: Any) -> Any:
 
 
 def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
-    """(source, source_row, rows, columns, target, target_row): see `transpose_in`."""
+    """(source, source_row, rows, columns, target, target_row): a square, or less, of `transpose_in`."""
     lanes = VECTOR_BYTES // size
 
     def emit(
@@ -176,7 +178,7 @@ def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
 
 
 def turn_out(b: ir.IRBuilder, size: int) -> ir.Function:
-    """(source, source_row, rows, columns, target, target_row): see `transpose_out`."""
+    """(source, source_row, rows, columns, target, target_row): a square, or less, of `transpose_out`."""
     lanes = VECTOR_BYTES // size
 
     def emit(
@@ -201,6 +203,16 @@ def turn_out(b: ir.IRBuilder, size: int) -> ir.Function:
     return vector.function(b, f"turn_out_f{8 * size}", 6, emit)
 
 
+def _squares(b: ir.IRBuilder, rows: Any, columns: Any, size: int) -> Iterator[tuple[Any, Any]]:
+    """Once: where each square of vector length begins, row and column, for what is emitted meanwhile."""
+    lanes = I64(VECTOR_BYTES // size)
+    with (
+        cgutils.for_range_slice(b, I64(0), rows, lanes) as (i, _),
+        cgutils.for_range_slice(b, I64(0), columns, lanes) as (j, _),
+    ):
+        yield i, j
+
+
 @intrinsic
 def transpose_in(
     typingctx: Any,
@@ -212,10 +224,15 @@ def transpose_in(
     target: Any,
     target_row: Any,
 ) -> Any:
-    """Transpose rows by columns into a square of vector length; no more than those is read."""
+    """Transpose rows by columns into squares of vector length; no more than those is read."""
+    size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        b.call(turn_in(b, itemsize(zero)), args[1:])
+        _, source, source_row, rows, columns, target, target_row = args
+        for i, j in _squares(b, rows, columns, size):
+            here = b.add(b.add(source, b.mul(source_row, i)), b.mul(j, I64(size)))
+            into = b.add(b.add(target, b.mul(target_row, j)), b.mul(i, I64(size)))
+            b.call(turn_in(b, size), (here, source_row, b.sub(rows, i), b.sub(columns, j), into, target_row))
         return context.get_dummy_value()
 
     return types.void(zero, *[_INT] * 6), codegen
@@ -232,10 +249,15 @@ def transpose_out(
     target: Any,
     target_row: Any,
 ) -> Any:
-    """Transpose a square of vector length into rows by columns; no more than those is written."""
+    """Transpose squares of vector length into rows by columns; no more than those is written."""
+    size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        b.call(turn_out(b, itemsize(zero)), args[1:])
+        _, source, source_row, rows, columns, target, target_row = args
+        for i, j in _squares(b, rows, columns, size):
+            here = b.add(b.add(source, b.mul(source_row, j)), b.mul(i, I64(size)))
+            into = b.add(b.add(target, b.mul(target_row, i)), b.mul(j, I64(size)))
+            b.call(turn_out(b, size), (here, source_row, b.sub(rows, i), b.sub(columns, j), into, target_row))
         return context.get_dummy_value()
 
     return types.void(zero, *[_INT] * 6), codegen
