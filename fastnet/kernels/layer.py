@@ -175,8 +175,8 @@ def _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, pa
                     together = min(group, fan_out - j)
                     pack_panels(zero, table, b, w_row, w_col, depth, together, panels, PANEL_BYTES)
                 b, b_k, pack = panels + j % group // width * PANEL_BYTES, PANEL_ROW, 0
-                if w_col != size:
-                    ahead = panels
+                if w_col != size or (group > width and w_row % COLLIDING_ROW == 0):
+                    ahead = panels  # there already; or too many that fall into few sets to wait in a cache
             at = j * size
             sweep(
                 zero, table, rows, piece, piece_row, size, b, b_k,

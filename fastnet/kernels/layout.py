@@ -7,6 +7,7 @@ from fastnet.kernels.primitives import (
     copy_element,
     copy_vector,
     deinterleave,
+    fetch,
     interleave,
     size_of,
 )
@@ -15,6 +16,8 @@ from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, VECTOR_
 
 #: fewer elements than in so many vectors are moved one by one, not through a square of vectors
 FEW_VECTORS = 3
+#: rows of weights that are packed are fetched so many before
+ROWS_AHEAD = 8
 
 
 @kernel
@@ -130,6 +133,7 @@ def pack_panels(zero, table, w, w_row, w_col, depth, columns, panels, panel_byte
             v = 0
             while v < whole:
                 for i in range(min(PANEL_VECTORS, whole - v)):
+                    fetch(zero, source + i * VECTOR_BYTES + ROWS_AHEAD * w_row)
                     copy_vector(zero, source + i * VECTOR_BYTES, into + i * VECTOR_BYTES)
                 source, into, v = source + row_bytes, into + panel_bytes, v + PANEL_VECTORS
     else:

@@ -127,6 +127,17 @@ def copy_vector(typingctx: Any, zero: Any, source: Any, target: Any) -> Any:
 
 
 @intrinsic
+def fetch(typingctx: Any, zero: Any, address: Any) -> Any:
+    """Ask for the cache line at `address`."""
+
+    def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        vector.prefetch(b, args[1], 3)
+        return context.get_dummy_value()
+
+    return types.void(zero, _INT), codegen
+
+
+@intrinsic
 def splat_element(typingctx: Any, zero: Any, source: Any, target: Any) -> Any:
     """Store the element at `source` into every lane of the vector at `target`."""
     size = itemsize(zero)
