@@ -20,12 +20,11 @@ from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, s
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
 from fastnet.kernels.stream import (
     AT_ONCE,
-    CHUNK_ROWS,
     MOST_STREAMED,
-    STREAM_DEPTH,
     at_once,
     first_place,
     put_in_place,
+    stream_depth,
     stream_rows,
     vectors,
 )
@@ -50,6 +49,7 @@ from fastnet.kernels.ways import (
     FAR_ROWS,
     FEW_BYTES,
     FEW_DEPTH,
+    IN_PLACE_DEEP,
     NARROWLY,
     PACKED,
     PANEL_BYTES,
@@ -254,12 +254,12 @@ def compile_layer(element: Any, digest: str, cache: bool) -> Any:
         elif chosen == TURNED:
             _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
         elif streamed or chosen == STRADDLING:
-            step = STREAM_DEPTH if streamed and at_once(rows) < CHUNK_ROWS else CHUNK
+            step = stream_depth(rows) if streamed else CHUNK
             _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
         elif chosen == PACKED or load_int64(layer + W_COL) != size:
             _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
         else:
-            step, group = DEEP, max(fan_out, 1)
+            step, group = IN_PLACE_DEEP, max(fan_out, 1)
             if chosen == STREAMED:
                 step, group = FEW_DEPTH, FEW_BYTES // size
             _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, group)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.primitives import (
-    copy_element,
-    copy_vector,
-    deinterleave,
-    fetch,
-    interleave,
-    size_of,
-)
+from fastnet.kernels.primitives import copy_element, copy_vector, fetch, size_of
 from fastnet.kernels.steps import turn_in, turn_out
 from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, VECTOR_BYTES
+from fastnet.kernels.transpose import deinterleave, interleave
 
 #: fewer elements than in so many vectors are moved one by one, not through a square of vectors
 FEW_VECTORS = 3

@@ -15,9 +15,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import rearrange, vector
-from fastnet.kernels.primitives import itemsize, turn_in
+from fastnet.kernels.primitives import itemsize
 from fastnet.kernels.table import CHUNK
 from fastnet.kernels.target import VECTOR_BYTES, is_zen
+from fastnet.kernels.transpose import turn_in
 from fastnet.kernels.vector import I64, Vec, repeat
 
 #: outputs, at most, and inputs, at least: elsewhere the tile that holds outputs in its lanes is as quick

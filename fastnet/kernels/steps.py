@@ -13,9 +13,10 @@ from numba import types
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.narrow import narrow_sums
-from fastnet.kernels.primitives import call, load_int64, transpose_in, transpose_out
+from fastnet.kernels.primitives import call, load_int64
 from fastnet.kernels.softmax import softmax_columns, softmax_rows
 from fastnet.kernels.table import STEPS
+from fastnet.kernels.transpose import transpose_in, transpose_out
 
 _TURN_IN, _TURN_OUT, _NARROW, _SOFTMAX_ROWS, _SOFTMAX_COLUMNS = range(5)
 _INTEGERS = 10
@@ -44,14 +45,14 @@ def compile_steps(element: Any, digest: str, cache: bool) -> Any:
 
 @kernel
 def turn_in(zero, table, source, source_row, rows, columns, target, target_row):
-    """`transpose_in` of ``primitives.py``."""
+    """`transpose_in` of ``transpose.py``."""
     operands = (_TURN_IN, source, source_row, rows, columns, target, target_row, 0, 0, 0)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
 def turn_out(zero, table, source, source_row, rows, columns, target, target_row):
-    """`transpose_out` of ``primitives.py``."""
+    """`transpose_out` of ``transpose.py``."""
     operands = (_TURN_OUT, source, source_row, rows, columns, target, target_row, 0, 0, 0)
     call(zero, load_int64(table + STEPS), operands)
 

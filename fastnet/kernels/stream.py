@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 from fastnet.kernels import vector
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import copy_vector, itemsize, size_of
+from fastnet.kernels.table import CHUNK
 from fastnet.kernels.target import SPLITS_COST, TILES, VECTOR_BYTES, is_zen
 from fastnet.kernels.vector import I64
 
@@ -48,6 +49,12 @@ def at_once(rows):
     """How many rows go over the rows of weights together."""
     turns = (rows + AT_ONCE - 1) // AT_ONCE
     return (rows + turns - 1) // turns
+
+
+@kernel
+def stream_depth(rows):
+    """How many rows of weights they take at a time."""
+    return STREAM_DEPTH if at_once(rows) < CHUNK_ROWS else CHUNK
 
 
 @kernel

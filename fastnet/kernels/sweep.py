@@ -47,11 +47,16 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         lanes = VECTOR_BYTES // size_of(zero)
         vecs, whole = columns // lanes, (columns + lanes - 1) // lanes
-        line, turned = 0, a_row == size_of(zero) and ahead_k == 0
+        # of A, the rows to come: they share lines, or lie side by side
+        turned = ahead_k == 0 and a_row == size_of(zero)
+        beside = ahead_k == 0 and a_row == depth * a_k
+        line = 0
         while rows > 0:
             height = tile_height(rows)
-            if turned:  # rows of A share lines: those of the rows to come
+            if turned:
                 ahead, ahead_k = a + CACHE_LINE, a_k
+            elif beside:
+                ahead, ahead_k = a + height * a_row, height * a_k
             rest = columns - vecs * lanes
             v = 0
             while v < vecs or rest > 0:
@@ -73,7 +78,7 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
             if pack:
                 b, b_k, pack = pack, PANEL_ROW, 0
             line, ahead = line + CACHE_LINE, ahead + CACHE_LINE
-            if line >= PANEL_ROW and not turned:  # all of that panel is on its way
+            if line >= PANEL_ROW and not (turned or beside):  # all of that panel is on its way
                 ahead, ahead_k = c, 0
             a, init, c, rows = a + height * a_row, init + height * init_row, c + height * c_row, rows - height
         return 0
@@ -93,7 +98,7 @@ def sweep(
     vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,
     C = activation(C + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and
     read from there by the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched
-    into the second-level cache; any address will do.
+    into the second-level cache; any address will do. With 0 for `ahead_k` rows of A are that come next.
     """
     call(
         zero, load_int64(table + SWEEP),

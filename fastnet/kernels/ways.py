@@ -21,8 +21,8 @@ PACK_ROWS = 4 * TILE_ROWS
 STRADDLING_ROWS = 6 * TILE_ROWS
 #: so few rows, and such weights of so many bytes a row, are streamed, a chunk deep: up to a third of the time
 STRADDLING_FEW, STRADDLING_BYTES = 4, 8 * VECTOR_BYTES
-#: rows of weights that are read together, whole chunks of them; and one panel of packed weights
-DEEP = 8 * CHUNK
+#: rows of weights read together, whole chunks of them, and where they lie in place; a panel of packed ones
+DEEP, IN_PLACE_DEEP = 8 * CHUNK, 32 * CHUNK
 PANEL_BYTES = DEEP * PANEL_ROW
 #: weights so large, whose rows are pages or more, come from afar: few rows stream them, and for so many rows
 #: that many panels are packed together, as memory likes longer pieces: a fifth of the time at 4096-4096 x 64
