@@ -25,9 +25,9 @@ _READING_PAYS = 3 << 20
 #: pieces for each thread, so that one that comes late or is held up costs little; fewer where each would be
 #: less than the work that pays, as a piece reads all weights, and may pack them
 _PIECES = 4
-#: rows of a piece, at least, and a multiple that fills tiles; more where a row is so much work that its
+#: rows of a piece, at least, and a multiple that fills vectors; more where a row is so much work that its
 #: weights, read anew for each piece, come from beyond the second-level cache
-_ROWS, _UNIT = 12, 12
+_ROWS, _UNIT = 12, 16
 _WIDE, _ROWS_IF_WIDE = 2 << 20, 516
 
 
@@ -146,10 +146,17 @@ def piece_rows(rows: int, work: int, threads: int) -> int:
         return max(rows, 1)
     each = -(-rows // threads)
     least = _ROWS_IF_WIDE if work // rows > _WIDE else _ROWS
-    pieces = min(_PIECES, each // least, work // threads // _PAYS)
-    if pieces < 2:
-        return each
-    return -(-each // pieces // _UNIT) * _UNIT
+    for pieces in range(min(_PIECES, each // least, work // threads // _PAYS), 1, -1):
+        piece = -(-each // pieces // _UNIT) * _UNIT
+        if 10 * _busiest(rows, piece, threads) <= 11 * each:
+            return piece
+    return each
+
+
+def _busiest(rows: int, piece: int, threads: int) -> int:
+    """Rows of the thread that gets most, if all are equally fast; the last piece may be smaller."""
+    rounds, others = divmod(-(-rows // piece) - 1, threads)
+    return rounds * piece + (piece if others else rows - rounds * threads * piece)
 
 
 def strip_threads(rows: int, weight_bytes: int, work: int) -> int:

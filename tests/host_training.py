@@ -237,7 +237,8 @@ def interrupts(count: int) -> int:
     """SIGINT, once or several times, in `fit` and in the loop: the weights are those between two steps."""
     found = jobs(sizes=[((64, 32, 10), 320, 32), ((256, 128, 10), 640, 640)])
     found += [Job((64, 32, 10), 320, 32, "float64", 2, "F")]
-    between = [steps_of(job, epochs=60 if job.batch == 32 else 6) for job in found]
+    # more steps than a machine takes until the interrupt comes
+    between = [steps_of(job, epochs=200 if job.batch == 32 else 60) for job in found]
     for job in found:
         job.check()  # which loads what has yet to be: Numba does not take interrupts there well
     armed, times, hits, rng = False, 1, [0, 0], np.random.default_rng(0)

@@ -60,10 +60,20 @@ def test_every_row_once(rows, work, count):
 def test_small_calls_stay_on_one_thread():
     assert threads.piece_rows(1000, threads._PAYS, 8) == 1000
     assert threads.piece_rows(1000, 2 * threads._PAYS, 8) == 500
-    assert threads.piece_rows(1000, 8 * threads._PAYS, 2) == 132
-    assert threads.piece_rows(10_000, 80 * threads._PAYS, 2) == 1260
+    assert threads.piece_rows(1000, 8 * threads._PAYS, 2) == 128
+    assert threads.piece_rows(10_000, 80 * threads._PAYS, 2) == 1264
     assert threads.piece_rows(64, 2 * threads._PAYS, 8) == 32
     assert threads.piece_rows(1, 1 << 40, 8) == 1
+
+
+@given(rows=st.integers(2, 5000), count=st.integers(2, 16), pays=st.integers(2, 1000))
+def test_nobody_gets_much_more_than_others(rows, count, pays):
+    piece = threads.piece_rows(rows, pays * threads._PAYS, count)
+    got = [0] * min(count, pays, rows)
+    for first in range(0, rows, piece):
+        got[got.index(min(got))] += min(piece, rows - first)
+    assert max(got) <= 1.1 * -(-rows // len(got))
+    assert max(got) == threads._busiest(rows, piece, len(got))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
