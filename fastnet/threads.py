@@ -26,9 +26,11 @@ _READING_PAYS = 3 << 20
 #: less than the work that pays, as a piece reads all weights, and may pack them
 _PIECES = 4
 #: rows of a piece, at least, and a multiple that fills vectors; more where a row is so much work that its
-#: weights, read anew for each piece, come from beyond the second-level cache
+#: weights, read anew for each piece, may come from beyond the second-level cache
 _ROWS, _UNIT = 12, 16
-_WIDE, _ROWS_IF_WIDE = 2 << 20, 516
+_WIDE_ROW, _ROWS_IF_WIDE = 1 << 20, 516
+#: and bytes of weights that surely do
+_WIDE = 2 << 20
 
 
 #: work up to which a call keeps the interpreter lock: what is not worth sharing out, some 20 to 40
@@ -145,7 +147,7 @@ def piece_rows(rows: int, work: int, threads: int) -> int:
     if threads < 2:
         return max(rows, 1)
     each = -(-rows // threads)
-    least = _ROWS_IF_WIDE if work // rows > _WIDE else _ROWS
+    least = _ROWS_IF_WIDE if work // rows > _WIDE_ROW else _ROWS
     for pieces in range(min(_PIECES, each // least, work // threads // _PAYS), 1, -1):
         piece = -(-each // pieces // _UNIT) * _UNIT
         if 10 * _busiest(rows, piece, threads) <= 11 * each:
