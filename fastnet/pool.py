@@ -63,7 +63,7 @@ def _hire() -> None:
     for word, function in functions.items():
         mailbox[word // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
     lock = _Lock()
-    mailbox[crew.WAKE // 8] = lock.address
+    mailbox[crew.WAKE // 8], mailbox[crew.CPU // 8] = lock.address, -1  # nobody has woken it
     addresses = np.append(_addresses, address + skip)
     start_new_thread(_serve, (crew.serve(), mailbox, lock))
     _mailboxes.append((mailbox, lock))

@@ -133,6 +133,7 @@ def test_helpers_do(monkeypatch):
     share()
     [(mailbox, _)] = pool._mailboxes
     assert mailbox[[crew.GET_CPU // 8, crew.GET_AFFINITY // 8, crew.SET_AFFINITY // 8]].tolist() == system()
+    assert mailbox[crew.CPU // 8] == -1, "nobody has woken it"
     while mailbox[crew.STATE // 8] != crew.ASLEEP:
         time.sleep(0.001)
     fakes = Fakes()
