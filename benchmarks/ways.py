@@ -52,6 +52,7 @@ WAYS = {
     "relu": Way((128,), 256, "relu"),
     "softmax": Way((128,), 256, "softmax"),
     "few rows, transposed": Way((240, 240), 4, transposed=True),
+    # or in place, where vectors across lines take no longer than others
     "one row, across lines": Way((256, 256), 1, begins=16),
     "packed, across lines": Way((240, 240), 240, begins=16),
 }
