@@ -19,8 +19,9 @@ from fastnet.threads import get_num_threads
 Array = np.ndarray[Any, Any]
 
 #: multiply-adds of a step, times the bytes of an element, that are shared out: some 200 microseconds; and as
-#: many more for each byte of the parameters, which come slowly to a thread from the one that has changed them
-_PAYS, _PAYS_MOVING = 1 << 26, 256
+#: many more for each byte of the parameters and of what layers hand on, which come slowly to a thread from the
+#: one that has written them
+_PAYS, _PAYS_PARAMS, _PAYS_HANDED_ON = 1 << 26, 128, 90
 #: multiply-adds, or what takes as long, of one call: after some 50 milliseconds an interrupt is noticed
 _CALL = 1 << 30
 #: what a layer and an activation of an element cost beside multiply-adds
@@ -176,7 +177,8 @@ class Epochs:
         self._first_step = getattr(optimizer, "iter", 0)
         work = sum(self._batch * (3 * n.fan_in * n.fan_out + _ELEMENT * n.fan_out) + _LAYER for n in layers)
         self._shared: SharedSteps | None = None
-        moving = _PAYS_MOVING * sum(p.nbytes for p in self._params)
+        handed_on = self._batch * (layers[0].fan_in + sum(n.fan_out for n in layers)) * x.itemsize
+        moving = _PAYS_PARAMS * sum(p.nbytes for p in self._params) + _PAYS_HANDED_ON * handed_on
         if work * x.itemsize > _PAYS + moving and get_num_threads() > 1:
             self._shared = SharedSteps(entries, self._table, layers, self._batch, x)
         self._together = max(_CALL // work, 1)
