@@ -19,8 +19,8 @@ from fastnet.threads import get_num_threads
 Array = np.ndarray[Any, Any]
 
 #: multiply-adds of a step, times the bytes of an element, that are shared out: some 200 microseconds; and as
-#: many more for each byte of the parameters and of what layers hand on, which come slowly to a thread from the
-#: one that has written them
+#: many more for each byte of the parameters and of what layers hand on, which come slowly to a thread from
+#: the one that has written them
 _PAYS, _PAYS_PARAMS, _PAYS_HANDED_ON = 1 << 26, 128, 90
 #: multiply-adds, or what takes as long, of one call: after some 50 milliseconds an interrupt is noticed
 _CALL = 1 << 30
