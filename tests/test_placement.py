@@ -124,6 +124,13 @@ _kept = []  # a helper does not end
 def test_helpers_do(monkeypatch):
     monkeypatch.setattr(pool, "_addresses", pool._addresses[:0])
     monkeypatch.setattr(pool, "_mailboxes", [])
+    at_first, start = [], pool.start_new_thread
+
+    def start_new_thread(function, args):
+        at_first.append(args[1][crew.CPU // 8])
+        return start(function, args)
+
+    monkeypatch.setattr(pool, "start_new_thread", start_new_thread)
     meet = threading.Barrier(2, timeout=30)
     run = Range(lambda first, stop: None if meet.wait() else 0)
 
@@ -133,7 +140,7 @@ def test_helpers_do(monkeypatch):
     share()
     [(mailbox, _)] = pool._mailboxes
     assert mailbox[[crew.GET_CPU // 8, crew.GET_AFFINITY // 8, crew.SET_AFFINITY // 8]].tolist() == system()
-    assert mailbox[crew.CPU // 8] == -1, "nobody has woken it"
+    assert at_first == [-1], "nobody has woken it"
     while mailbox[crew.STATE // 8] != crew.ASLEEP:
         time.sleep(0.001)
     fakes = Fakes()
