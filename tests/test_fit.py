@@ -153,6 +153,27 @@ def test_threads_do_not_change_a_bit(make, dtype, shuffle, monkeypatch):
         assert steps == found[0][2] == 9
 
 
+@pytest.mark.parametrize(("sizes", "shared"), [((30, 100, 2), 0), ((784, 128, 10), 1)])
+def test_steps_are_shared_where_what_they_hand_on_is_worth_it(sizes, shared, monkeypatch):
+    """At 1024 rows a batch: else two threads are slower than one."""
+    made = []
+
+    class Noted(shared_steps.SharedSteps):
+        def __init__(self, *args):
+            made.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(epochs, "SharedSteps", Noted)
+    before = threads._wanted
+    fastnet.set_num_threads(2)
+    try:
+        net = fastnet.TwoLayerNet(*sizes)
+        fastnet.fit(net, np.zeros((1024, sizes[0])), np.zeros(1024, int), 1, 1024, fastnet.SGD(0.01))
+    finally:
+        threads._wanted = before
+    assert len(made) == shared
+
+
 def test_a_loss_that_is_no_number_ends_shared_steps_too(monkeypatch):
     monkeypatch.setattr(epochs, "_PAYS", -(1 << 40))
     x, t = data(64, (2, 10, 3), float)
