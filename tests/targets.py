@@ -6,4 +6,4 @@ from fastnet.kernels import target
 _AVX2 = "+64bit,+cx16,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"
 HASWELL = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": _AVX2}
 #: as if it were of another make, with the instructions that it has
-ANOTHER_MAKE = {} if target.is_arm() else {"NUMBA_CPU_NAME": "cascadelake" if target.is_zen() else "znver4"}
+ANOTHER_MAKE = {} if target.is_arm() else {"NUMBA_CPU_NAME": "cascadelake" if target.zen() else "znver4"}

@@ -18,21 +18,11 @@ from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, pad
 from fastnet.kernels.narrow import NARROW
 from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
-from fastnet.kernels.stream import (
-    AT_ONCE,
-    MOST_STREAMED,
-    at_once,
-    first_place,
-    put_in_place,
-    stream_depth,
-    stream_rows,
-    vectors,
-)
+from fastnet.kernels.stream import stream_layer
 from fastnet.kernels.sweep import sweep
 from fastnet.kernels.table import (
     ACTIVATION,
     BIAS,
-    CHUNK,
     FAN_IN,
     FAN_OUT,
     IDENTITY,
@@ -50,6 +40,8 @@ from fastnet.kernels.ways import (
     FEW_BYTES,
     FEW_DEPTH,
     IN_PLACE_DEEP,
+    MOST_NEAR,
+    MOST_STREAMED,
     NARROWLY,
     PACKED,
     PANEL_BYTES,
@@ -207,38 +199,6 @@ def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, gr
             k += step
 
 
-@kernel
-def _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step):
-    """Few rows: `step` rows of W at a time, all along; what a chunk has so far waits in `partial`."""
-    size = size_of(zero)
-    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
-    w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
-    head, last = first_place(zero, w, w_row), fan_out * size - VECTOR_BYTES
-    vecs = vectors(fan_out * size, head)
-    sums_row = vecs * VECTOR_BYTES
-    sums = partial + rows * sums_row
-    turn = at_once(rows)
-    k = 0
-    while k < fan_in:
-        depth = min(step, fan_in - k)
-        init, init_row, init_vec = zeros if k else bias, 0, 0
-        if k % CHUNK:
-            init, init_row, init_vec = partial, sums_row, VECTOR_BYTES
-        into, add = partial, 0
-        if k + depth == fan_in or (k + depth) % CHUNK == 0:
-            into, add = sums, 1 if k >= CHUNK else 0
-        for r in range(0, rows, turn):
-            stream_rows(
-                zero, min(turn, rows - r), depth, a + k * a_k + r * a_row, a_row, a_k, w + k * w_row, w_row,
-                head, last, init + r * init_row, init_row, init_vec, 0 if k else 1,
-                into + r * sums_row, sums_row, add, vecs,
-            )  # fmt: skip
-        k += depth
-    for r in range(rows):
-        put_in_place(zero, sums + r * sums_row, head, last, vecs, c + r * c_row)
-    _activate_rows(zero, table, layer, rows, c, c_row)
-
-
 def compile_layer(element: Any, digest: str, cache: bool) -> Any:
     """A layer with outputs in the lanes, compiled once for all that call `outputs_in_lanes`."""
 
@@ -247,15 +207,15 @@ def compile_layer(element: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         size, fan_out = size_of(zero), load_int64(layer + FAN_OUT)
         chosen = way(zero, layer, rows)
-        most = MOST_STREAMED if is_far(layer) else AT_ONCE
+        most = MOST_STREAMED if is_far(layer) else MOST_NEAR
         streamed = chosen == STREAMED and rows <= most and fan_out * size >= VECTOR_BYTES
         if chosen == NARROWLY and a_k == size:
             _narrow(zero, table, layer, a, a_row, rows, c, c_row)
         elif chosen == TURNED:
             _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
         elif streamed or chosen == STRADDLING:
-            step = stream_depth(rows) if streamed else CHUNK
-            _streamed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, step)
+            stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, chosen == STRADDLING)
+            _activate_rows(zero, table, layer, rows, c, c_row)
         elif chosen == PACKED or load_int64(layer + W_COL) != size:
             _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)
         else:

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from fastnet.kernels import rearrange, vector
 from fastnet.kernels.primitives import itemsize
 from fastnet.kernels.table import CHUNK
-from fastnet.kernels.target import VECTOR_BYTES, is_zen
+from fastnet.kernels.target import VECTOR_BYTES, zen
 from fastnet.kernels.transpose import turn_in
 from fastnet.kernels.vector import I64, Vec, repeat
 
@@ -29,7 +29,7 @@ NARROW, NARROW_FAN_IN = 4, 24
 AHEAD = 128
 #: whether vectors of whole rows are loaded. Pieces of rows a few apart save shuffles, of which many CPUs do
 #: one a cycle: up to an eighth of the time. A Zen 5 does two, and takes up to a fifth less for whole rows
-WHOLE_ROWS = is_zen()
+WHOLE_ROWS = zen() > 0
 
 _INT = types.int64
 

@@ -7,30 +7,76 @@ are complete.
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.primitives import copy_vector, itemsize, size_of
-from fastnet.kernels.table import CHUNK
-from fastnet.kernels.target import SPLITS_COST, TILES, VECTOR_BYTES, is_zen
+from fastnet.kernels.primitives import copy_vector, itemsize, load_int64, size_of
+from fastnet.kernels.table import BIAS, CHUNK, FAN_IN, FAN_OUT, W_ROW, W
+from fastnet.kernels.target import SPLITS_COST, TILES, VECTOR_BYTES, zen
 from fastnet.kernels.vector import I64
+from fastnet.kernels.ways import MOST_STREAMED
 
 _INT = types.int64
 
-#: rows of weights that few rows take at a time, all along: up to a fifth less time than in tiles; and those
-#: few rows -> vectors of each that they take at a time: whole cache lines, read before others displace them.
-#: More rows than that go over the rows of weights in turns, up to MOST_STREAMED of them: 0.4 to 0.9 of the
-#: time in tiles where memory is slow, but 1.1 where the weights lie near, and more for 20 rows.
-STREAM_DEPTH = 8
-STREAM_VECTORS = {rows: max(w for w in TILES[rows] if w <= 4) for rows in range(1, 7)}
-AT_ONCE, MOST_STREAMED = max(STREAM_VECTORS), 16
-#: but a whole chunk for five rows or more, whose sums take longer to load and store than weights to come, and
-#: what comes next of each row fetched for fewer: 0.73 to 0.95 of the time on a Zen 5, not tried elsewhere
-CHUNK_ROWS, AHEAD = (5, 512) if is_zen() else (AT_ONCE + 1, 0)
+#: weights so large come from memory: more than most caches hold
+_DISTANT = 1 << 24
+#: so many rows at most go over the rows of weights together, more of them in turns
+AT_ONCE = 8 if zen() == 4 else 6
+#: rows -> vectors of each row of weights that they take at a time: whole lines of cache, read before others
+#: displace them
+STREAM_VECTORS = {rows: max(w for w in TILES[rows] if w <= 4) for rows in range(1, AT_ONCE + 1)}
+
+
+class Stream(NamedTuple):
+    """How rows of weights are read, for a few rows of A together."""
+
+    #: so many of them at a time, all along, in as many streams
+    depth: int
+    #: how many bytes before they are needed they are fetched, and into which level of cache
+    ahead: int = 0
+    level: int = 1
+
+
+def _stream(rows: int, distant: bool) -> Stream:
+    """What was quickest of depths of 4 to 32, and of 256 to 2048 bytes ahead.
+
+    Sums of more rows take longer to load and to store than weights take to come: these are better read a
+    whole chunk deep. So many lines, at one place of a page each, wait in the second-level cache, not in the
+    first. On a Zen 4 that halves the time of four to six rows. Five or six were not measured on a Zen 5, and
+    no other CPU was.
+    """
+    if not zen():
+        return Stream(8)
+    many = 5 if zen() > 4 or distant else 3
+    if rows >= many:
+        return Stream(CHUNK, 512, 2)
+    return Stream(8, 1024, 2) if zen() == 4 and distant else Stream(8, 512)
+
+
+_FAR = AT_ONCE + 1
+#: rows, and _FAR more for distant weights -> how they are read
+_STREAMS = {rows + far * _FAR: _stream(rows, bool(far)) for far in (0, 1) for rows in STREAM_VECTORS}
+_DEPTHS = tuple(_STREAMS[key].depth if key in _STREAMS else 0 for key in range(2 * _FAR))
+
+
+@kernel
+def in_turn(rows):
+    """How many of so many rows go together: in as few turns as can be, all of about the same number."""
+    turns = (rows + AT_ONCE - 1) // AT_ONCE
+    return (rows + turns - 1) // turns
+
+
+#: so many rows at most may have sums of less than a chunk
+_IN_PARTS = max(
+    rows
+    for rows, far in product(range(1, MOST_STREAMED + 1), (0, _FAR))
+    if _DEPTHS[in_turn.py_func(rows) + far] < CHUNK
+)
 
 
 @kernel
@@ -45,42 +91,17 @@ def first_place(zero, w, w_row):
 
 
 @kernel
-def at_once(rows):
-    """How many rows go over the rows of weights together."""
-    turns = (rows + AT_ONCE - 1) // AT_ONCE
-    return (rows + turns - 1) // turns
-
-
-@kernel
-def stream_depth(rows):
-    """How many rows of weights they take at a time."""
-    return STREAM_DEPTH if at_once(rows) < CHUNK_ROWS else CHUNK
-
-
-@kernel
-def vectors(row_bytes, head):
-    """How many vectors cover a row of so many bytes."""
-    return (row_bytes - head + VECTOR_BYTES - 1) // VECTOR_BYTES
-
-
-@kernel
 def streamed_bytes(zero, columns, rows):
     """Bytes for the sums of so many rows or fewer: those of the chunk at hand, and those of all before."""
-    return 2 * min(rows, MOST_STREAMED) * (columns * size_of(zero) // VECTOR_BYTES + 2) * VECTOR_BYTES
-
-
-@kernel
-def put_in_place(zero, sums, head, last, vecs, c):
-    """A row of sums by vector to its columns."""
-    for i in range(vecs):
-        copy_vector(zero, sums + i * VECTOR_BYTES, c + min(max(head + i * VECTOR_BYTES, 0), last))
+    row = (columns * size_of(zero) // VECTOR_BYTES + 3) * VECTOR_BYTES
+    return (min(rows, _IN_PARTS) + min(rows, MOST_STREAMED)) * row
 
 
 @intrinsic
-def stream_rows(
+def _stream_rows(
     typingctx: Any,
     zero: Any,
-    rows: Any,
+    key: Any,
     depth: Any,
     a: Any,
     a_row: Any,
@@ -100,21 +121,22 @@ def stream_rows(
 ) -> Any:
     """C = init + A B, and with `add` C += that, for few rows of A and `depth` rows of B.
 
-    STREAM_DEPTH of them are read in as many streams, each in order: what memory does best. Vector i of B's
+    The key says how many rows of A, and from where B comes. Its rows are read in as many streams, each in
+    order: what memory does best. Vector i of B's
     columns begins `head` + i VECTOR_BYTES bytes into a row, but at 0 at least and at `last` at most; so does
     that of init, if that is `placed`. Those of C lie side by side.
     """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, rows, depth, *operands = args
+        _, key, depth, *operands = args
         done = b.append_basic_block("streamed")
-        choice = b.switch(rows, done)
-        for height, width in STREAM_VECTORS.items():
+        choice = b.switch(key, done)
+        for key, stream in _STREAMS.items():
             block = b.append_basic_block("stream_rows")
-            choice.add_case(I64(height), block)
+            choice.add_case(I64(key), block)
             b.position_at_end(block)
-            _emit_stream(b, size, height, width, depth, operands)
+            _emit_stream(b, size, key % _FAR, stream, depth, operands)
             b.branch(done)
         b.position_at_end(done)
         return context.get_dummy_value()
@@ -122,7 +144,7 @@ def stream_rows(
     return types.void(zero, *[_INT] * 17), codegen
 
 
-def _emit_stream(b: Any, size: int, height: int, widest: int, depth: Any, operands: Any) -> None:
+def _emit_stream(b: Any, size: int, height: int, stream: Stream, depth: Any, operands: Any) -> None:
     a, a_row, a_k, b_address, b_k, head, last, *starts, c, c_row, add, vecs = operands
     init, init_row, init_vec, placed = starts
     a_rows, inits, intos = (
@@ -131,8 +153,8 @@ def _emit_stream(b: Any, size: int, height: int, widest: int, depth: Any, operan
     )
     by_place, adds = (b.icmp_signed("!=", flag, I64(0)) for flag in (placed, add))
 
-    row_bytes = b.mul(vecs, I64(VECTOR_BYTES))
-    below = b.add(b.sub(b.mul(b_k, I64(STREAM_DEPTH)), row_bytes), I64(AHEAD))
+    row_bytes, right = b.mul(vecs, I64(VECTOR_BYTES)), I64(stream.ahead)
+    below = b.add(b.sub(b.mul(b_k, depth), row_bytes), right)
 
     def group(first: Any, width: int, inside: bool) -> None:
         """So many vectors side by side; `inside`, each begins where its number says."""
@@ -147,15 +169,14 @@ def _emit_stream(b: Any, size: int, height: int, widest: int, depth: Any, operan
         in_order = [b.mul(b.add(first, I64(v)), init_vec) for v in range(width)]
         begin = [b.select(by_place, *either) for either in zip(placed_at, in_order, strict=True)]
         # at the end of these rows of weights, those below are next
-        near_end = b.icmp_signed(">=", b.add(at, I64(AHEAD)), row_bytes)
-        ahead = b.select(near_end, below, I64(AHEAD))
+        ahead = b.select(b.icmp_signed(">=", b.add(at, right), row_bytes), below, right)
 
         def step(k: Any, sums: list[vector.Vec]) -> list[vector.Vec]:
             row, along = b.add(start, b.mul(b_k, k)), b.mul(a_k, k)
             loaded = [vector.load_vector(b, b.add(row, place), size) for place in places]
-            if inside and AHEAD and height < CHUNK_ROWS:
+            if inside and stream.ahead:
                 for place in places:
-                    vector.prefetch(b, b.add(b.add(row, ahead), place), 3)
+                    vector.prefetch(b, b.add(b.add(row, ahead), place), 4 - stream.level)
             ones = [vector.load_splat(b, b.add(a_row, along), size) for a_row in a_rows]
             factors = [(one, vec) for one in ones for vec in loaded]
             return [one.fma(vec, total) for (one, vec), total in zip(factors, sums, strict=True)]
@@ -182,7 +203,43 @@ def _emit_stream(b: Any, size: int, height: int, widest: int, depth: Any, operan
     # vectors that begin before their rows, or end behind them, are moved: those come last
     early = b.zext(b.icmp_signed("<", head, I64(0)), I64)
     late = b.zext(b.icmp_signed(">", b.add(head, row_bytes), b.add(last, I64(VECTOR_BYTES))), I64)
-    done = groups(widest, True, early, b.sub(vecs, late))
+    done = groups(STREAM_VECTORS[height], True, early, b.sub(vecs, late))
     if SPLITS_COST:
-        done = groups(widest, False, done, vecs)
+        done = groups(STREAM_VECTORS[height], False, done, vecs)
     groups(1, False, done, b.add(vecs, early))
+
+
+@kernel
+def stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks):
+    """A layer without its activation; what a chunk has so far waits in `partial`."""
+    size = size_of(zero)
+    fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
+    w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
+    head, last = first_place(zero, w, w_row), fan_out * size - VECTOR_BYTES
+    vecs = (fan_out * size - head + VECTOR_BYTES - 1) // VECTOR_BYTES
+    sums_row = (vecs | 1) * VECTOR_BYTES  # an odd number of lines: none of a place lies in the set of another
+    sums = partial + min(rows, _IN_PARTS) * sums_row
+    together = in_turn(rows)
+    far = _FAR if fan_in * w_row >= _DISTANT else 0
+    step = CHUNK if whole_chunks else _DEPTHS[together + far]
+    k = 0
+    while k < fan_in:
+        depth = min(step, fan_in - k)
+        init, init_row, init_vec = zeros if k else bias, 0, 0
+        if k % CHUNK:
+            init, init_row, init_vec = partial, sums_row, VECTOR_BYTES
+        into, add = partial, 0
+        if k + depth == fan_in or (k + depth) % CHUNK == 0:
+            into, add = sums, 1 if k >= CHUNK else 0
+        for r in range(0, rows, together):
+            key = min(together, rows - r) + far
+            _stream_rows(
+                zero, key, depth, a + k * a_k + r * a_row, a_row, a_k, w + k * w_row, w_row,
+                head, last, init + r * init_row, init_row, init_vec, 0 if k else 1,
+                into + r * sums_row, sums_row, add, vecs,
+            )  # fmt: skip
+        k += depth
+    for r in range(rows):  # from by vector to by column
+        for i in range(vecs):
+            place = min(max(head + i * VECTOR_BYTES, 0), last)
+            copy_vector(zero, sums + r * sums_row + i * VECTOR_BYTES, c + r * c_row + place)

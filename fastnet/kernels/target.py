@@ -21,10 +21,10 @@ def features() -> frozenset[str]:
     return frozenset(f[1:] for f in flags.split(",") if f.startswith("+"))
 
 
-def is_zen() -> bool:
-    """Whether code is compiled for one of AMD's Zen."""
+def zen() -> int:
+    """Which of AMD's Zen code is compiled for; 0 for any other CPU."""
     cpu: str = config.CPU_NAME or cpu_target.target_context.codegen().magic_tuple()[1]
-    return cpu.startswith("znver")
+    return int(cpu.removeprefix("znver")) if cpu.startswith("znver") else 0
 
 
 def is_arm() -> bool:
@@ -53,7 +53,7 @@ VECTOR_BYTES, VECTOR_REGISTERS = _vector_unit()
 CACHE_LINE = 64
 #: whether a vector across two cache lines takes longer than others even from the second-level cache: twice as
 #: long on an Emerald Rapids, no longer on a Zen 5
-SPLITS_COST = not is_zen()
+SPLITS_COST = not zen()
 
 #: rows of a register tile -> how many vectors wide it may be, widest first. Accumulators, one row of
 #: broadcasts and one loaded vector have to fit in the registers. One row reads weights as they lie in memory

@@ -6,7 +6,7 @@ from fastnet.kernels.jit import kernel
 from fastnet.kernels.narrow import NARROW, NARROW_FAN_IN
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import CHUNK, FAN_IN, FAN_OUT, W_COL, W_ROW, W
-from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, SPLITS_COST, TILE_ROWS, VECTOR_BYTES
+from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, SPLITS_COST, TILE_ROWS, VECTOR_BYTES, zen
 
 #: weights up to this stay in the second-level cache, and are read where they lie
 FAST_WEIGHTS = 640 * 1024
@@ -14,8 +14,12 @@ FAST_WEIGHTS = 640 * 1024
 FEW_ROWS, FEW_ROWS_WEIGHTS = 16 * TILE_ROWS, 896 * 1024
 #: rows of W so many bytes apart fall into few sets of the first-level cache
 COLLIDING_ROW = 2048
-#: from so many rows on, packing weights costs less than it saves; fewer stream them
+#: from so many rows on, packing weights costs less than it saves
 PACK_ROWS = 4 * TILE_ROWS
+#: fewer than so many rows stream large weights: on a Zen 4, which takes 0.6 to 0.95 of the time for that
+STREAM_ROWS = 16 * TILE_ROWS if zen() == 4 else PACK_ROWS
+#: of those, so many stream weights from afar, and so many others: elsewhere tiles are the quicker for more
+MOST_STREAMED, MOST_NEAR = (STREAM_ROWS, STREAM_ROWS) if zen() == 4 else (16, TILE_ROWS)
 #: and from so many on even where they would stay near, if their vectors straddle cache lines: up to an eighth
 #: of the time on an Emerald Rapids
 STRADDLING_ROWS = 6 * TILE_ROWS
@@ -79,13 +83,14 @@ def way(zero, layer, rows):
         return TURNED
     most = FAST_WEIGHTS if rows > FEW_ROWS else FEW_ROWS_WEIGHTS
     fits = fan_in * fan_out * size <= most
-    few = rows < PACK_ROWS
+    if load_int64(layer + W_COL) != size:
+        return PACKED
+    if not fits:
+        return STREAMED if rows < STREAM_ROWS else PACKED
     collides = load_int64(layer + W_ROW) % COLLIDING_ROW == 0
     if rows >= STRADDLING_ROWS and fan_out * size >= PANEL_ROW and straddles(layer):
         collides = True
-    if load_int64(layer + W_COL) != size or (not few and (not fits or collides)):
+    if rows >= PACK_ROWS and collides:
         return PACKED
-    if few and not fits:
-        return STREAMED
     aside = rows <= STRADDLING_FEW and fan_in >= CHUNK and fan_out * size >= STRADDLING_BYTES
     return STRADDLING if aside and straddles(layer) else IN_PLACE
