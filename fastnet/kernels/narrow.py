@@ -27,9 +27,10 @@ NARROW, NARROW_FAN_IN = 4, 24
 
 #: bytes of each row that are fetched ahead; up to 1024 or the rows that come next were no quicker
 AHEAD = 128
-#: whether vectors of whole rows are loaded. Pieces of rows a few apart save shuffles, of which many CPUs do
-#: one a cycle: up to an eighth of the time. A Zen 5 does two, and takes up to a fifth less for whole rows
-WHOLE_ROWS = zen() > 0
+#: bytes of a row that are loaded together. Pieces of 16 of rows a few apart, side by side in a vector, save
+#: shuffles, of which many CPUs do one a cycle: up to an eighth of the time. Halves of vectors took 0.9 of the
+#: time of either on a Zen 4; and whole ones up to a fifth less on a Zen 5, which does two shuffles a cycle
+_LOADED = min({0: 16, 4: 32}.get(zen(), VECTOR_BYTES), VECTOR_BYTES)
 
 _INT = types.int64
 
@@ -99,12 +100,16 @@ def _emit(
 
     def columns_of(rows: list[Any]) -> Iterator[Vec]:
         """Of the square that begins at these addresses."""
-        if WHOLE_ROWS:
+        if _LOADED == VECTOR_BYTES:
             yield from rearrange.transpose([vector.load_vector(b, row, size) for row in rows])
-        else:
-            for offset in map(I64, range(0, VECTOR_BYTES, 16)):
-                pieces = [[b.add(row, offset) for row in rows[i::e]] for i in range(e)]
-                yield from rearrange.turn_pieces([vector.load_pieces(b, p, size) for p in pieces])
+            return
+        for offset in map(I64, range(0, VECTOR_BYTES, _LOADED)):
+            here = [b.add(row, offset) for row in rows]
+            if _LOADED == 16:
+                yield from rearrange.turn_pieces([vector.load_pieces(b, here[i::e], size) for i in range(e)])
+            else:  # halves: of the first e rows beside those of the next e, then those of the others
+                pairs = [[here[i + g], here[i + g + e]] for g in (0, 2 * e) for i in range(e)]
+                yield from rearrange.turn_halves([vector.load_pieces(b, pair, size) for pair in pairs])
 
     def add_column(k: Any, samples: Vec, sums: list[Vec]) -> list[Vec]:
         row = b.add(w, b.mul(k, w_row))

@@ -76,3 +76,19 @@ def turn_pieces(rows: Sequence[Vec]) -> list[Vec]:
             turned[2 * i], turned[2 * i + 1] = (unpack(low, high, together, half) for half in (0, 1))
         together *= 2
     return turned
+
+
+def turn_halves(rows: Sequence[Vec]) -> list[Vec]:
+    """Transpose what two vectors of pieces of 128 bits each make: half of the columns of a square.
+
+    Vector i holds halves of row i and of row i + e of a group of rows, e elements being a piece; of the
+    second group are the vectors from e on.
+    """
+    e = len(rows) // 2
+    one, other = turn_pieces(rows[:e]), turn_pieces(rows[e:])
+
+    def columns(half: int) -> list[Vec]:
+        wanted = [p * e + i for p in (half, half + 2, half + 4, half + 6) for i in range(e)]
+        return [low.shuffle(high, wanted) for low, high in zip(one, other, strict=True)]
+
+    return columns(0) + columns(1)

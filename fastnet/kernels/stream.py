@@ -17,7 +17,7 @@ from fastnet.kernels import vector
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import copy_vector, itemsize, load_int64, size_of
 from fastnet.kernels.table import BIAS, CHUNK, FAN_IN, FAN_OUT, W_ROW, W
-from fastnet.kernels.target import SPLITS_COST, TILES, VECTOR_BYTES, zen
+from fastnet.kernels.target import SPLITS_COST_AFAR, TILES, VECTOR_BYTES, zen
 from fastnet.kernels.vector import I64
 from fastnet.kernels.ways import MOST_STREAMED
 
@@ -86,7 +86,7 @@ def first_place(zero, w, w_row):
     0 if no vector could begin at one: rows are no whole vectors apart, or W lies across its own elements. Or
     where it would not pay.
     """
-    before = w % VECTOR_BYTES if SPLITS_COST else 0
+    before = w % VECTOR_BYTES if SPLITS_COST_AFAR else 0
     return -before if w_row % VECTOR_BYTES == 0 and before % size_of(zero) == 0 else 0
 
 
@@ -204,7 +204,7 @@ def _emit_stream(b: Any, size: int, height: int, stream: Stream, depth: Any, ope
     early = b.zext(b.icmp_signed("<", head, I64(0)), I64)
     late = b.zext(b.icmp_signed(">", b.add(head, row_bytes), b.add(last, I64(VECTOR_BYTES))), I64)
     done = groups(STREAM_VECTORS[height], True, early, b.sub(vecs, late))
-    if SPLITS_COST:
+    if SPLITS_COST_AFAR:
         done = groups(STREAM_VECTORS[height], False, done, vecs)
     groups(1, False, done, b.add(vecs, early))
 

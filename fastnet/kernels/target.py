@@ -54,6 +54,8 @@ CACHE_LINE = 64
 #: whether a vector across two cache lines takes longer than others even from the second-level cache: twice as
 #: long on an Emerald Rapids, no longer on a Zen 5
 SPLITS_COST = not zen()
+#: and from farther away, where lines are read in order: a Zen 4 takes 1.2 times as long for one or two rows
+SPLITS_COST_AFAR = zen() < 5
 
 #: rows of a register tile -> how many vectors wide it may be, widest first. Accumulators, one row of
 #: broadcasts and one loaded vector have to fit in the registers. One row reads weights as they lie in memory

@@ -122,9 +122,9 @@ def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
 
 
 def load_pieces(b: ir.IRBuilder, addresses: Sequence[ir.Value], itemsize: int) -> Vec:
-    """A vector of pieces of 128 bits, each from its address; most are put in place by the load itself."""
-    e = 16 // itemsize
-    n = e * len(addresses)
+    """A vector of pieces, each from its address; most are put in place by the load itself."""
+    n = VECTOR_BYTES // itemsize
+    e = n // len(addresses)
     widen = ir.VectorType(I32, n)([i % e for i in range(n)])
     found: Vec | None = None
     for p, address in enumerate(addresses):
