@@ -120,7 +120,7 @@ def test_any_batch(sizes, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("fan_in, fan_out", [(600, 515), (1035, 2080), (1035, 2101), (2080, 2080)])
+@pytest.mark.parametrize(("fan_in", "fan_out"), [(600, 515), (1035, 2080), (1035, 2101), (2080, 2080)])
 def test_few_rows_through_large_weights(fan_in, fan_out, dtype):
     """Too large for the second-level cache, or any: streamed, by several rows in turns; packed for more."""
     net, rng = network((fan_in, fan_out, 3), dtype)
