@@ -107,8 +107,8 @@ def _emit(
             here = [b.add(row, offset) for row in rows]
             if _LOADED == 16:
                 yield from rearrange.turn_pieces([vector.load_pieces(b, here[i::e], size) for i in range(e)])
-            else:  # halves: of the first e rows beside those of the next e, then those of the others
-                pairs = [[here[i + g], here[i + g + e]] for g in (0, 2 * e) for i in range(e)]
+            else:
+                pairs = [[here[i], here[k]] for i, k in rearrange.paired_rows(lanes)]
                 yield from rearrange.turn_halves([vector.load_pieces(b, pair, size) for pair in pairs])
 
     def add_column(k: Any, samples: Vec, sums: list[Vec]) -> list[Vec]:

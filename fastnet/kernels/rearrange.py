@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from fastnet.kernels.vector import Vec, itemsize_of, lanes_of
 
+#: of 128 bits, that make a vector where halves are turned
+PIECES = 4
+
 
 def gather_lanes(vecs: Sequence[Vec], wanted: Sequence[int]) -> Vec:
     """The vector of the lanes `wanted`, numbered through the concatenation of `vecs`."""
@@ -78,17 +81,24 @@ def turn_pieces(rows: Sequence[Vec]) -> list[Vec]:
     return turned
 
 
-def turn_halves(rows: Sequence[Vec]) -> list[Vec]:
-    """Transpose what two vectors of pieces of 128 bits each make: half of the columns of a square.
+def paired_rows(n: int) -> list[tuple[int, int]]:
+    """Which of n rows lie side by side in vectors of two halves: those of the same place in two pieces."""
+    e = n // PIECES
+    return [(g + i, g + i + e) for g in (0, 2 * e) for i in range(e)]
 
-    Vector i holds halves of row i and of row i + e of a group of rows, e elements being a piece; of the
-    second group are the vectors from e on.
-    """
-    e = len(rows) // 2
-    one, other = turn_pieces(rows[:e]), turn_pieces(rows[e:])
 
-    def columns(half: int) -> list[Vec]:
-        wanted = [p * e + i for p in (half, half + 2, half + 4, half + 6) for i in range(e)]
-        return [low.shuffle(high, wanted) for low, high in zip(one, other, strict=True)]
+def turn_halves(pairs: Sequence[Vec]) -> list[Vec]:
+    """Transpose halves of rows, as `paired_rows` says: to half of the columns of a square."""
+    e = len(pairs) // 2
+    one, other = turn_pieces(pairs[:e]), turn_pieces(pairs[e:])
+    columns = [[p * e + i for p in (half, half + 2, half + 4, half + 6) for i in range(e)] for half in (0, 1)]
+    return [low.shuffle(high, wanted) for wanted in columns for low, high in zip(one, other, strict=True)]
 
-    return columns(0) + columns(1)
+
+def turn_into_halves(columns: Sequence[Vec]) -> list[Vec]:
+    """The way back: from half of the columns of a square."""
+    e = len(columns) // 2
+    one, other = turn_pieces(columns[:e]), turn_pieces(columns[e:])
+    n = PIECES * e
+    beside = [[at + p * e + i for p in (g, g + 1) for at in (0, n) for i in range(e)] for g in (0, 2)]
+    return [low.shuffle(high, wanted) for wanted in beside for low, high in zip(one, other, strict=True)]

@@ -5,7 +5,7 @@ No more is read or written than there is, but whole vectors on the side of the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -19,6 +19,20 @@ from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
+
+
+def _by_width(
+    b: ir.IRBuilder, columns: Any, lanes: int, half: Callable[[], None], more: Callable[[], None]
+) -> None:
+    """Emit half() for as few columns as half of a square has, less than half of the shuffles; or more()."""
+    if VECTOR_BYTES != 16 * rearrange.PIECES:
+        more()
+        return
+    with b.if_else(b.icmp_signed("<=", columns, I64(lanes // 2))) as (few, many):
+        with few:
+            half()
+        with many:
+            more()
 
 
 def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
@@ -37,13 +51,24 @@ def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
             last = b.sub(rows, I64(1))
             return b.select(b.icmp_signed("<", I64(i), last), I64(i), last)
 
+        def move_part() -> None:
+            mask = vector.first_lanes(b, columns, size)
+            move(lambda address: vector.load_masked(b, address, mask, size), clamped)
+
+        def move_half() -> None:
+            mask = vector.first_lanes(b, columns, size, lanes // 2)
+            halves = [b.add(source, b.mul(source_row, clamped(i))) for i in range(lanes)]
+            loaded = [vector.load_masked(b, address, mask, size) for address in halves]
+            read = [loaded[i].beside(loaded[k]) for i, k in rearrange.paired_rows(lanes)]
+            for i, row in enumerate(rearrange.turn_halves(read)):
+                vector.store(b, row.v, b.add(target, b.mul(target_row, I64(i))))
+
         whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
         with b.if_else(whole) as (square, part):
             with square:
                 move(lambda address: vector.load_vector(b, address, size), I64)
             with part:
-                mask = vector.first_lanes(b, columns, size)
-                move(lambda address: vector.load_masked(b, address, mask, size), clamped)
+                _by_width(b, columns, lanes, move_half, move_part)
 
     return vector.function(b, f"turn_in_f{8 * size}", 6, emit)
 
@@ -55,21 +80,38 @@ def turn_out(b: ir.IRBuilder, size: int) -> ir.Function:
     def emit(
         b: Any, source: Any, source_row: Any, rows: Any, columns: Any, target: Any, target_row: Any
     ) -> None:
-        read = [vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(lanes)]
-        turned = [
-            (row, b.add(target, b.mul(target_row, I64(i)))) for i, row in enumerate(rearrange.transpose(read))
-        ]
-        whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
-        with b.if_else(whole) as (square, part):
-            with square:
-                for row, address in turned:
+        def read(count: int) -> list[vector.Vec]:
+            return [
+                vector.load_vector(b, b.add(source, b.mul(source_row, I64(i))), size) for i in range(count)
+            ]
+
+        def write(turned: Iterable[vector.Vec], mask: Any) -> None:
+            for i, row in enumerate(turned):
+                address = b.add(target, b.mul(target_row, I64(i)))
+                if mask is None:
                     vector.store(b, row.v, address)
-            with part:
-                mask = vector.first_lanes(b, columns, size)
-                for i, (row, address) in enumerate(turned):
-                    # a store whose mask is empty takes hundreds of cycles on Zen 5
-                    with b.if_then(b.icmp_signed("<", I64(i), rows)):
-                        vector.store_masked(b, row, address, mask)
+                    continue
+                # a store whose mask is empty takes hundreds of cycles on Zen 5
+                with b.if_then(b.icmp_signed("<", I64(i), rows)):
+                    vector.store_masked(b, row, address, mask)
+
+        def move_half() -> None:
+            pairs = rearrange.turn_into_halves(read(lanes // 2))
+            rows_of = dict[int, vector.Vec]()
+            for pair, both in zip(rearrange.paired_rows(lanes), pairs, strict=True):
+                rows_of |= zip(pair, both.halves(), strict=True)
+            write([rows_of[i] for i in range(lanes)], vector.first_lanes(b, columns, size, lanes // 2))
+
+        def move() -> None:
+            turned = rearrange.transpose(read(lanes))
+            whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
+            with b.if_else(whole) as (square, part):
+                with square:
+                    write(turned, None)
+                with part:
+                    write(turned, vector.first_lanes(b, columns, size))
+
+        _by_width(b, columns, lanes, move_half, move)
 
     return vector.function(b, f"turn_out_f{8 * size}", 6, emit)
 

@@ -100,6 +100,16 @@ class Vec:
         mask = ir.VectorType(I32, len(lanes))([at if i is None else i for at, i in enumerate(lanes)])
         return Vec(self.b, self.b.shuffle_vector(self.v, other.v, mask))
 
+    def beside(self, other: Vec) -> Vec:
+        """The lanes of self, then those of other."""
+        lanes = list(range(2 * self.v.type.count))
+        return self.shuffle(other, lanes)
+
+    def halves(self) -> tuple[Vec, Vec]:
+        lanes = list(range(self.v.type.count))
+        half = len(lanes) // 2
+        return self.shuffle(self, lanes[:half]), self.shuffle(self, lanes[half:])
+
 
 def lanes_of(vec: Vec) -> int:
     return int(vec.v.type.count)
