@@ -17,7 +17,7 @@ from fastnet.kernels import vector
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import copy_vector, itemsize, load_int64, size_of
 from fastnet.kernels.table import BIAS, CHUNK, FAN_IN, FAN_OUT, W_ROW, W
-from fastnet.kernels.target import SPLITS_COST_AFAR, TILES, VECTOR_BYTES, zen
+from fastnet.kernels.target import SPLITS_COST, SPLITS_COST_AFAR, TILES, VECTOR_BYTES, zen
 from fastnet.kernels.vector import I64
 from fastnet.kernels.ways import MOST_STREAMED
 
@@ -37,9 +37,9 @@ class Stream(NamedTuple):
 
     #: so many of them at a time, all along, in as many streams
     depth: int
-    #: how many bytes before they are needed they are fetched, and into which level of cache
+    #: how many bytes before they are needed they are fetched, and into which level of cache; 0 for not at all
     ahead: int = 0
-    level: int = 1
+    level: int = 0
 
 
 def _stream(rows: int, distant: bool) -> Stream:
@@ -55,13 +55,16 @@ def _stream(rows: int, distant: bool) -> Stream:
     many = 5 if zen() > 4 or distant else 3
     if rows >= many:
         return Stream(CHUNK, 512, 2)
-    return Stream(8, 1024, 2) if zen() == 4 and distant else Stream(8, 512)
+    return Stream(8, 1024, 2) if zen() == 4 and distant else Stream(8, 512, 1)
 
 
 _FAR = AT_ONCE + 1
 #: rows, and _FAR more for distant weights -> how they are read
 _STREAMS = {rows + far * _FAR: _stream(rows, bool(far)) for far in (0, 1) for rows in STREAM_VECTORS}
-_DEPTHS = tuple(_STREAMS[key].depth if key in _STREAMS else 0 for key in range(2 * _FAR))
+_DEPTHS, _AHEADS = (
+    tuple(getattr(_STREAMS[key], field) if key in _STREAMS else 0 for key in range(2 * _FAR))
+    for field in ("depth", "ahead")
+)
 
 
 @kernel
@@ -118,6 +121,7 @@ def _stream_rows(
     c_row: Any,
     add: Any,
     vecs: Any,
+    ahead: Any,
 ) -> Any:
     """C = init + A B, and with `add` C += that, for few rows of A and `depth` rows of B.
 
@@ -131,21 +135,23 @@ def _stream_rows(
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, key, depth, *operands = args
         done = b.append_basic_block("streamed")
-        choice = b.switch(key, done)
+        choice, emitted = b.switch(key, done), dict[tuple[int, int], Any]()
         for key, stream in _STREAMS.items():
-            block = b.append_basic_block("stream_rows")
-            choice.add_case(I64(key), block)
-            b.position_at_end(block)
-            _emit_stream(b, size, key % _FAR, stream, depth, operands)
-            b.branch(done)
+            same = key % _FAR, stream.level
+            if same not in emitted:
+                emitted[same] = b.append_basic_block("stream_rows")
+                b.position_at_end(emitted[same])
+                _emit_stream(b, size, *same, depth, operands)
+                b.branch(done)
+            choice.add_case(I64(key), emitted[same])
         b.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(zero, *[_INT] * 17), codegen
+    return types.void(zero, *[_INT] * 18), codegen
 
 
-def _emit_stream(b: Any, size: int, height: int, stream: Stream, depth: Any, operands: Any) -> None:
-    a, a_row, a_k, b_address, b_k, head, last, *starts, c, c_row, add, vecs = operands
+def _emit_stream(b: Any, size: int, height: int, level: int, depth: Any, operands: Any) -> None:
+    a, a_row, a_k, b_address, b_k, head, last, *starts, c, c_row, add, vecs, right = operands
     init, init_row, init_vec, placed = starts
     a_rows, inits, intos = (
         [b.add(address, b.mul(row, I64(r))) for r in range(height)]
@@ -153,7 +159,7 @@ def _emit_stream(b: Any, size: int, height: int, stream: Stream, depth: Any, ope
     )
     by_place, adds = (b.icmp_signed("!=", flag, I64(0)) for flag in (placed, add))
 
-    row_bytes, right = b.mul(vecs, I64(VECTOR_BYTES)), I64(stream.ahead)
+    row_bytes = b.mul(vecs, I64(VECTOR_BYTES))
     below = b.add(b.sub(b.mul(b_k, depth), row_bytes), right)
 
     def group(first: Any, width: int, inside: bool) -> None:
@@ -174,9 +180,9 @@ def _emit_stream(b: Any, size: int, height: int, stream: Stream, depth: Any, ope
         def step(k: Any, sums: list[vector.Vec]) -> list[vector.Vec]:
             row, along = b.add(start, b.mul(b_k, k)), b.mul(a_k, k)
             loaded = [vector.load_vector(b, b.add(row, place), size) for place in places]
-            if inside and stream.ahead:
+            if inside and level:
                 for place in places:
-                    vector.prefetch(b, b.add(b.add(row, ahead), place), 4 - stream.level)
+                    vector.prefetch(b, b.add(b.add(row, ahead), place), 4 - level)
             ones = [vector.load_splat(b, b.add(a_row, along), size) for a_row in a_rows]
             factors = [(one, vec) for one in ones for vec in loaded]
             return [one.fma(vec, total) for (one, vec), total in zip(factors, sums, strict=True)]
@@ -204,7 +210,7 @@ def _emit_stream(b: Any, size: int, height: int, stream: Stream, depth: Any, ope
     early = b.zext(b.icmp_signed("<", head, I64(0)), I64)
     late = b.zext(b.icmp_signed(">", b.add(head, row_bytes), b.add(last, I64(VECTOR_BYTES))), I64)
     done = groups(STREAM_VECTORS[height], True, early, b.sub(vecs, late))
-    if SPLITS_COST_AFAR:
+    if SPLITS_COST:
         done = groups(STREAM_VECTORS[height], False, done, vecs)
     groups(1, False, done, b.add(vecs, early))
 
@@ -236,7 +242,7 @@ def stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, who
             _stream_rows(
                 zero, key, depth, a + k * a_k + r * a_row, a_row, a_k, w + k * w_row, w_row,
                 head, last, init + r * init_row, init_row, init_vec, 0 if k else 1,
-                into + r * sums_row, sums_row, add, vecs,
+                into + r * sums_row, sums_row, add, vecs, _AHEADS[key],
             )  # fmt: skip
         k += depth
     for r in range(rows):  # from by vector to by column
