@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 
 from numba.core import config
 from numba.core.registry import cpu_target
@@ -21,6 +22,7 @@ def features() -> frozenset[str]:
     return frozenset(f[1:] for f in flags.split(",") if f.startswith("+"))
 
 
+@cache
 def zen() -> int:
     """Which of AMD's Zen code is compiled for; 0 for any other CPU."""
     cpu: str = config.CPU_NAME or cpu_target.target_context.codegen().magic_tuple()[1]
