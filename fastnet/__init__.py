@@ -1,13 +1,11 @@
 """Neural networks in NumPy's terms on compiled kernels: change the import, ``predict`` is faster."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastnet._version import __version__
 from fastnet.compiled import cfunc_predict, njit_predict
 from fastnet.explain import explain
-from fastnet.formats.onnx_read import from_onnx
-from fastnet.formats.onnx_write import to_onnx
-from fastnet.formats.pytorch import from_state_dict, from_torch
-from fastnet.formats.saving import load, save
-from fastnet.formats.scikit_learn import from_sklearn
 from fastnet.guarantees import guarantees
 from fastnet.layers import Affine, AffineSigmoid, ReLU, Sigmoid, Softmax, Tanh
 from fastnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss
@@ -16,6 +14,13 @@ from fastnet.optimizers import SGD, Adam, Momentum
 from fastnet.threads import get_num_threads, set_num_threads
 from fastnet.training import fit
 from fastnet.warmup import warmup
+
+if TYPE_CHECKING:
+    from fastnet.formats.onnx_read import from_onnx
+    from fastnet.formats.onnx_write import to_onnx
+    from fastnet.formats.pytorch import from_state_dict, from_torch
+    from fastnet.formats.saving import load, save
+    from fastnet.formats.scikit_learn import from_sklearn
 
 __all__ = [
     "SGD",
@@ -49,3 +54,25 @@ __all__ = [
     "to_onnx",
     "warmup",
 ]
+
+#: what is imported by who first asks for it: all of them would be a third of the time of an import
+_LATER = {
+    "from_onnx": "onnx_read",
+    "from_sklearn": "scikit_learn",
+    "from_state_dict": "pytorch",
+    "from_torch": "pytorch",
+    "load": "saving",
+    "save": "saving",
+    "to_onnx": "onnx_write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"fastnet.formats.{_LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -204,6 +204,20 @@ def test_import_is_light_and_the_first_call_is_not():
     assert out.split("\n")[:2] == ["[]", "True"]
 
 
+def test_formats_are_imported_by_who_asks():
+    """They are a third of what an import takes; and are found like everything else."""
+    out = run(
+        "import sys, fastnet\n"
+        "print([name for name in sys.modules if name.startswith('fastnet.formats')])\n"
+        "print(set(fastnet.__all__) - set(dir(fastnet)))\n"
+        "from fastnet import *\n"
+        "print(from_onnx.__module__, load is fastnet.load)\n"
+    )
+    assert out.split("\n")[:3] == ["[]", "set()", "fastnet.formats.onnx_read True"]
+    with pytest.raises(AttributeError, match="module 'fastnet' has no attribute 'from_nowhere'"):
+        fastnet.from_nowhere  # noqa: B018
+
+
 def test_typed():
     assert (ROOT / "py.typed").is_file()
 
