@@ -55,7 +55,9 @@ def _stream(rows: int, distant: bool) -> Stream:
     many = 5 if zen() > 4 or distant else 3
     if rows >= many:
         return Stream(CHUNK, 512, 2)
-    return Stream(8, 1024, 2) if zen() == 4 and distant else Stream(8, 512, 1)
+    if zen() == 4 and (distant or rows == 1):
+        return Stream(8, 1024, 2) if distant else Stream(8)
+    return Stream(8, 512, 1)
 
 
 _FAR = AT_ONCE + 1
