@@ -537,11 +537,6 @@ def test_what_is_too_slow_is_told():
         "2-4-3 x 1, b: 1.100 (at most 1.05)",
     ]
     assert table.too_slow([point._replace(ratio=0.5) for point in points]) == []
-    (problem, dtype), limit = next(iter(table.KNOWN.items()))
-    known = [table.Point(problem, dtype, 1e-6, 1e-6, ratio) for ratio in (limit, limit + 0.01)]
-    assert [text for text in table.too_slow(known) if problem in text] == [
-        f"{problem}, {dtype}: {limit + 0.01:.3f} (at most {limit:g})"
-    ]
 
 
 def test_the_grid_alone_has_no_start_up_steps(small_table, monkeypatch, capsys):
