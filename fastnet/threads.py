@@ -33,10 +33,10 @@ _WIDE_ROW, _ROWS_IF_WIDE = 1 << 20, 516
 _WIDE = 2 << 20
 
 
-#: work up to which a call keeps the interpreter lock: less than is worth sharing out, some 20 to 40
+#: work up to which a call keeps the interpreter lock: what is not worth sharing out, some 20 to 40
 #: microseconds; where there is one CPU, which nobody else could use meanwhile, some 400 (other threads wait
 #: for their turn 5 milliseconds anyway), as the way without the lock takes up to ten microseconds
-_BRIEF, _BRIEF_ALONE = 2 * _PAYS - 1, 32 * _PAYS
+_BRIEF, _BRIEF_ALONE = 2 * _PAYS, 32 * _PAYS
 _lock_held = ctypes.c_int64(_BRIEF)
 
 
