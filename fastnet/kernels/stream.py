@@ -24,8 +24,8 @@ from fastnet.kernels.ways import MOST_STREAMED
 
 _INT = types.int64
 
-#: weights so large come from memory: more than most caches hold
-_DISTANT = 1 << 24
+#: weights of so many bytes come from the far end of the caches, and of so many from memory
+_FAR, _DISTANT = 1 << 23, 1 << 24
 #: so many rows at most go over the rows of weights together, more of them in turns
 AT_ONCE = 8 if zen() == 4 else 6
 #: rows -> vectors of each row of weights that they take at a time: whole lines of cache, read before others
@@ -48,7 +48,7 @@ class Stream(NamedTuple):
     level: int = 0
 
 
-def _stream(rows: int, distant: bool) -> Stream:
+def _stream(rows: int, distance: int) -> Stream:
     """What was quickest of depths of 4 to 32, and of 256 to 2048 bytes ahead.
 
     Sums of more rows take longer to load and to store than weights take to come: these are better read a
@@ -58,19 +58,20 @@ def _stream(rows: int, distant: bool) -> Stream:
     """
     if not zen():
         return Stream(DEPTH)
-    many = 5 if zen() > 4 or distant else 3
-    if rows >= many:
+    if rows >= (3 + distance if zen() == 4 else 5):
         return Stream(CHUNK, 512, 2)
-    if zen() == 4 and (distant or rows == 1):
-        return Stream(DEPTH, 1024, 2) if distant else Stream(DEPTH)
+    if zen() == 4:
+        return Stream(DEPTH, 2048, 2) if distance else Stream(DEPTH)
     return Stream(DEPTH, 512, 1)
 
 
-_FAR = AT_ONCE + 1
-#: rows, and _FAR more for distant weights -> how they are read
-_STREAMS = {rows + far * _FAR: _stream(rows, bool(far)) for far in (0, 1) for rows in STREAM_VECTORS}
+#: the key of a stream: how many rows, and so many more for each distance of the weights
+_FURTHER = AT_ONCE + 1
+_STREAMS = {
+    rows + distance * _FURTHER: _stream(rows, distance) for distance in (0, 1, 2) for rows in STREAM_VECTORS
+}
 _DEPTHS, _AHEADS = (
-    tuple(getattr(_STREAMS[key], field) if key in _STREAMS else 0 for key in range(2 * _FAR))
+    tuple(getattr(_STREAMS[key], field) if key in _STREAMS else 0 for key in range(3 * _FURTHER))
     for field in ("depth", "ahead")
 )
 
@@ -85,8 +86,8 @@ def in_turn(rows):
 #: so many rows at most may have sums of less than a chunk
 _IN_PARTS = max(
     rows
-    for rows, far in product(range(1, MOST_STREAMED + 1), (0, _FAR))
-    if _DEPTHS[in_turn.py_func(rows) + far] < CHUNK
+    for rows, further in product(range(1, MOST_STREAMED + 1), (0, _FURTHER, 2 * _FURTHER))
+    if _DEPTHS[in_turn.py_func(rows) + further] < CHUNK
 )
 
 
@@ -145,7 +146,7 @@ def _stream_rows(
         done = b.append_basic_block("streamed")
         choice, emitted = b.switch(key, done), dict[tuple[int, int], Any]()
         for key, stream in _STREAMS.items():
-            same = key % _FAR, stream.level
+            same = key % _FURTHER, stream.level
             if same not in emitted:
                 emitted[same] = b.append_basic_block("stream_rows")
                 b.position_at_end(emitted[same])
@@ -257,8 +258,9 @@ def stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, who
     sums_row = (vecs | 1) * VECTOR_BYTES  # an odd number of lines: none of a place lies in the set of another
     sums = partial + min(rows, _IN_PARTS) * sums_row
     together = in_turn(rows)
-    far = _FAR if fan_in * w_row >= _DISTANT else 0
-    step = CHUNK if whole_chunks else _DEPTHS[together + far]
+    weights = fan_in * w_row
+    further = _FURTHER * ((1 if weights >= _FAR else 0) + (1 if weights >= _DISTANT else 0))
+    step = CHUNK if whole_chunks else _DEPTHS[together + further]
     k = 0
     while k < fan_in:
         depth = min(step, fan_in - k)
@@ -269,7 +271,7 @@ def stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, who
         if k + depth == fan_in or (k + depth) % CHUNK == 0:
             into, add = sums, 1 if k >= CHUNK else 0
         for r in range(0, rows, together):
-            key = min(together, rows - r) + far
+            key = min(together, rows - r) + further
             _stream_rows(
                 zero, key, depth, a + k * a_k + r * a_row, a_row, a_k, w + k * w_row, w_row,
                 head, last, init + r * init_row, init_row, init_vec, 0 if k else 1,
