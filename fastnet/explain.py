@@ -129,10 +129,10 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     x, out = (np.broadcast_to(zero, (batch, width)) for width in (sizes[0][0], sizes[-1][1]))
     fields = compiled.new_table()
     work = compiled.bind(x, out, ready.layers, compiled.program(activations), fields)
-    weight_bytes, work = sum(holder.params[0].nbytes for holder in ready.layers), work * ready.dtype.itemsize
+    work *= ready.dtype.itemsize
     piece = min(piece_rows(batch, work, get_num_threads()), max(batch, 1))
     threads = min(get_num_threads(), -(-batch // piece)) or 1
-    by_columns = strip_threads(batch, weight_bytes, work)
+    by_columns = strip_threads(batch, work) if batch else 1
     if by_columns > 1:
         threads, piece = by_columns, batch
     choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]

@@ -60,13 +60,12 @@ def run_large(compiled: Any, x: Any, out: Any, layers: list[Any], program: bytes
         return False
 
     rows, work = len(x) if x.ndim == 2 else 1, work * x.itemsize
-    weights = [layer.params[0] for layer in held]
-    threads = strip_threads(rows, sum(w.nbytes for w in weights), work)
+    threads = strip_threads(rows, work)
     answer = -1
     while answer != 0:
         if threads > 1 and out.strides[-1] == out.itemsize:
             count = threads * (_STRIPS if rows > _FEW else _STRIPS_OF_FEW)
-            context = compiled.strips(table, rows, max(w.shape[1] for w in weights), count)
+            context = compiled.strips(table, rows, max(layer.params[1].size for layer in held), count)
             answer = together(compiled.run_strips, context, threads, 1, threads)
         else:
             answer = in_pieces(compiled.run, table, rows, work)

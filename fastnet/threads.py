@@ -38,6 +38,7 @@ _WIDE = 2 << 20
 #: for their turn 5 milliseconds anyway), as the way without the lock takes up to ten microseconds
 _BRIEF, _BRIEF_ALONE = 2 * _PAYS, 32 * _PAYS
 _lock_held = ctypes.c_int64(_BRIEF)
+_affinity = getattr(os, "sched_getaffinity", None)
 
 
 def lock_held() -> ctypes.c_int64:
@@ -48,7 +49,7 @@ def lock_held() -> ctypes.c_int64:
 
 def cpus() -> int:
     """How many CPUs this process may run on."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(_affinity(0)) if _affinity else os.cpu_count() or 1
     _lock_held.value = _BRIEF if count > 1 else _BRIEF_ALONE
     return count
 
@@ -161,12 +162,16 @@ def _busiest(rows: int, piece: int, threads: int) -> int:
     return rounds * piece + (piece if others else rows - rounds * threads * piece)
 
 
-def strip_threads(rows: int, weight_bytes: int, work: int) -> int:
+def strip_threads(rows: int, work: int) -> int:
     """How many threads are to share out columns instead of rows: 1 if none.
 
-    Where weights are large and rows few, each piece of rows would read all weights anew.
+    Where weights are large and rows few, each piece of rows would read all weights anew. Nearly all work of a
+    row is a multiply-add for each weight.
     """
-    if weight_bytes <= _WIDE or rows >= _ROWS_IF_WIDE // 2:
+    if rows >= _ROWS_IF_WIDE // 2:
+        return 1
+    weight_bytes = work // rows
+    if weight_bytes <= _WIDE:
         return 1
     pays = max(work // _PAYS, weight_bytes // _READING_PAYS)
     return min(pays, get_num_threads()) if pays > 1 else 1

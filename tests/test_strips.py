@@ -111,10 +111,10 @@ def test_many_callers_at_once(always):
 def test_only_few_rows_through_large_weights_share_columns(shared):
     fastnet.set_num_threads(2)
     large = 8 << 20
-    assert threads.strip_threads(1, large, large) == 2
-    assert threads.strip_threads(1, threads._WIDE, 1 << 40) == 1, "small weights: by rows"
-    assert threads.strip_threads(512, large, 512 * large) == 1, "many rows"
-    assert threads.strip_threads(1, threads._READING_PAYS, threads._READING_PAYS) == 1, "not worth it"
+    assert threads.strip_threads(1, large) == 2
+    assert threads.strip_threads(100, 100 * threads._WIDE) == 1, "small weights: by rows"
+    assert threads.strip_threads(512, 512 * large) == 1, "many rows"
+    assert threads.strip_threads(1, threads._READING_PAYS) == 1, "not worth it"
 
 
 def test_large_weights_and_few_rows_take_this_way(shared):
