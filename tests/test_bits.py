@@ -138,6 +138,19 @@ def test_few_rows_through_large_weights(fan_in, fan_out, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fan_out", range(1, ways.NARROW + 1))
+def test_narrow_layers_of_more_rows_than_caches_hold(fan_out, dtype):
+    """Fetched from further, where that pays; up to the last row, behind which there is none."""
+    net, rng = network((601, fan_out), dtype)
+    rows = 3 * (2 << 20) // (601 * np.dtype(dtype).itemsize)
+    x = rng.randn(rows, 601).astype(dtype)
+    with limited(1):
+        whole = net.predict(x)
+        parts = [net.predict(x[i : i + 100]) for i in range(0, rows, 100)]
+    assert (bits(whole) == bits(np.concatenate(parts))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", [fastnet.Tanh, fastnet.ReLU, fastnet.Softmax])
 @pytest.mark.parametrize("sizes", [(16, 32, 8), (30, 101, 2), (600, 300, 7), (5, 4, 7, 6, 3, 9)], ids=str)
 def test_any_batch_of_any_activation(sizes, activation, dtype):

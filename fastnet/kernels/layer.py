@@ -15,7 +15,7 @@ from numba import types
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, padded_row
-from fastnet.kernels.narrow import NARROW
+from fastnet.kernels.narrow import DISTANT_ROWS, NARROW
 from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
 from fastnet.kernels.stream import stream_layer
@@ -30,7 +30,9 @@ from fastnet.kernels.table import (
     SOFTMAX,
     W_COL,
     W_ROW,
+    X_ROW,
     W,
+    X,
 )
 from fastnet.kernels.target import PANEL_ROW, TILE_ROWS, VECTOR_BYTES
 from fastnet.kernels.ways import (
@@ -65,14 +67,17 @@ def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
     lanes = VECTOR_BYTES // size
     fan_in, fan_out, bias = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), load_int64(layer + BIAS)
     turned = stack_bytes(_NARROW_BYTES)
+    of_x = DISTANT_ROWS > 0 and a_row == load_int64(table + X_ROW)
     for i in range(0, rows, 2 * lanes):
         one, other = min(i, rows - lanes), min(i + lanes, rows - lanes)  # some rows twice, to the same result
+        distant = of_x and a + one * a_row - load_int64(table + X) >= DISTANT_ROWS
         for o in range(fan_out):
             splat_element(zero, bias + o * size, turned + o * VECTOR_BYTES)
             splat_element(zero, bias + o * size, turned + (fan_out + o) * VECTOR_BYTES)
         narrow(
             zero, table, fan_out, a + one * a_row, a + other * a_row, a_row,
             load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL), turned, fan_in,
+            4 * lanes * a_row if distant else 0,
         )  # fmt: skip
         activation = load_int64(layer + ACTIVATION)
         if activation != IDENTITY:  # no inputs: nothing but the activation
@@ -98,7 +103,7 @@ def _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row):
         for r in range(rows):
             copy_vector(zero, bias + one * size, sums + r * VECTOR_BYTES)
             copy_vector(zero, bias + other * size, others + r * VECTOR_BYTES)
-        narrow(zero, table, rows, w + one * w_col, w + other * w_col, w_col, a, a_k, a_row, sums, fan_in)
+        narrow(zero, table, rows, w + one * w_col, w + other * w_col, w_col, a, a_k, a_row, sums, fan_in, 0)
         for r in range(rows):
             copy_vector(zero, sums + r * VECTOR_BYTES, c + r * c_row + one * size)
             copy_vector(zero, others + r * VECTOR_BYTES, c + r * c_row + other * size)

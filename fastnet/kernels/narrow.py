@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -25,8 +26,12 @@ from fastnet.kernels.vector import I64, Vec, repeat
 #: (16 inputs at least, and 16-16-2 took 6 % longer)
 NARROW, NARROW_FAN_IN = 4, 24
 
-#: bytes of each row that are fetched ahead; up to 1024 or the rows that come next were no quicker
+#: bytes of each row that are fetched ahead; up to 1024 or the rows that come next were no quicker while they
+#: stay in a cache
 AHEAD = 128
+#: rows so many bytes behind the first of x come from beyond the caches, and are fetched two groups before:
+#: 300-1 x 20000 took half of the time. 0, never, where it was not measured
+DISTANT_ROWS = 2 << 20 if zen() == 4 else 0
 #: bytes of a row that are loaded together. Pieces of 16 of rows a few apart, side by side in a vector, save
 #: shuffles, of which many CPUs do one a cycle: up to an eighth of the time. Halves of vectors took 0.9 of the
 #: time of either on a Zen 4; and whole ones up to a fifth less on a Zen 5, which does two shuffles a cycle
@@ -48,34 +53,38 @@ def narrow_sums(
     w_col: Any,
     c: Any,
     fan_in: Any,
+    ahead: Any,
 ) -> Any:
     """C += A W for one row of A a lane: C is a vector for each output, then those of the `other` rows.
 
-    The elements of a row of A lie side by side; no more of it is read than there is.
+    The elements of a row of A lie side by side; no more of it is read than there is. What is `ahead` so many
+    bytes, if any, is fetched into the second-level cache.
     """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, outputs, *operands = args
         done = b.append_basic_block("narrow_done")
-        choice = b.switch(outputs, done)
-        for count in range(1, NARROW + 1):
-            name, emit = f"narrow_sums_{count}_f{8 * size}", partial(_emit, size, count)
-            fn = vector.function(b, name, 8, emit)
+        distant = b.icmp_signed("!=", operands[-1], I64(0))
+        choice = b.switch(b.add(outputs, b.select(distant, I64(NARROW), I64(0))), done)
+        for count, far in product(range(1, NARROW + 1), (False, True) if DISTANT_ROWS else (False,)):
+            name = f"narrow_sums_{count}_{far:d}_f{8 * size}"
+            fn = vector.function(b, name, 9, partial(_emit, size, count, far))
             block = b.append_basic_block("narrow")
-            choice.add_case(I64(count), block)
+            choice.add_case(I64(count + far * NARROW), block)
             b.position_at_end(block)
             b.call(fn, operands)
             b.branch(done)
         b.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(zero, *[_INT] * 9), codegen
+    return types.void(zero, *[_INT] * 10), codegen
 
 
 def _emit(
     size: int,
     outputs: int,
+    distant: bool,
     b: ir.IRBuilder,
     a: Any,
     other: Any,
@@ -85,6 +94,7 @@ def _emit(
     w_col: Any,
     c: Any,
     fan_in: Any,
+    ahead: Any,
 ) -> None:
     lanes, e = VECTOR_BYTES // size, 16 // size  # elements of a vector, and of a piece
     room = b.alloca(ir.ArrayType(vector.vector_type(size), 2 * lanes))
@@ -121,8 +131,9 @@ def _emit(
         for g, start in enumerate(groups):
             vector.memory_barrier(b)  # else both squares are loaded together, and spilled
             here = addresses(start, k)
+            further, locality = (ahead, 2) if distant else (I64(AHEAD), 3)
             for row in here:
-                vector.prefetch(b, b.add(row, I64(AHEAD)), 3)
+                vector.prefetch(b, b.add(row, further), locality)
             part = sums[g * outputs : (g + 1) * outputs]
             for i, samples in enumerate(columns_of(here)):
                 part = add_column(b.add(k, I64(i)), samples, part)

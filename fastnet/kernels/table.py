@@ -5,10 +5,10 @@ from __future__ import annotations
 # -- byte offsets in the table, and from where a layer's fields begin
 X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH = range(0, 56, 8)
 #: addresses of kernels
-SWEEP, STEPS, LAYER, RUN_OUTPUTS, RUN_SAMPLES = range(56, 96, 8)
-KERNEL_BYTES = 40
+SWEEP, STEPS, LAYER, RUN_OUTPUTS, RUN_SAMPLES, NARROW_SUMS = range(56, 104, 8)
+KERNEL_BYTES = 48
 W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
-CALL_BYTES = 96
+CALL_BYTES = 104
 LAYER_BYTES = 56
 #: what a program starts with: the same addresses, then those of `run_few`, of PyArray_Empty, and of the work,
 #: multiply-adds times the bytes of an element, up to which a call keeps the interpreter lock
