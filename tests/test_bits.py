@@ -138,15 +138,17 @@ def test_few_rows_through_large_weights(fan_in, fan_out, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("fan_out", range(1, ways.NARROW + 1))
-def test_narrow_layers_of_more_rows_than_caches_hold(fan_out, dtype):
-    """Fetched from further, where that pays; up to the last row, behind which there is none."""
-    net, rng = network((601, fan_out), dtype)
-    rows = 3 * (2 << 20) // (601 * np.dtype(dtype).itemsize)
-    x = rng.randn(rows, 601).astype(dtype)
+@pytest.mark.parametrize(
+    "sizes", [*((601, n) for n in range(1, ways.NARROW + 1)), (600, 7), (101, 10), (8, 8, 8), (784, 32, 10)]
+)
+def test_more_rows_than_caches_hold(sizes, dtype):
+    """Fetched before their turn, where that pays; up to the last row, behind which there is none."""
+    net, rng = network(sizes, dtype)
+    rows = 3 * (2 << 20) // (sizes[0] * np.dtype(dtype).itemsize)
+    x = rng.randn(rows, sizes[0]).astype(dtype)
     with limited(1):
         whole = net.predict(x)
-        parts = [net.predict(x[i : i + 100]) for i in range(0, rows, 100)]
+        parts = [net.predict(x[i : i + 1000]) for i in range(0, rows, 1000)]
     assert (bits(whole) == bits(np.concatenate(parts))).all()
 
 

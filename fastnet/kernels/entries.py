@@ -26,12 +26,12 @@ from fastnet.kernels.table import KERNEL_BYTES, SWEEP
 
 #: in the order of their addresses in a table and in a program
 _KERNELS = (
-    compile_sweep, compile_steps, compile_layer, compile_run_outputs, compile_run_samples, compile_narrow,
+    compile_sweep, compile_steps, compile_layer, compile_narrow, compile_run_outputs, compile_run_samples,
     compile_run_few,
 )  # fmt: skip
 #: what a call may lack, and is compiled then: nobody waits for what he does not use
 LACKING = ("outputs in lanes", "samples in lanes", "few rows")
-_NEEDED = dict(zip(LACKING, ((0, 1, 2, 3, 5), (0, 1, 4), (6,)), strict=True))
+_NEEDED = dict(zip(LACKING, ((0, 1, 2, 3, 4), (0, 1, 5), (6,)), strict=True))
 LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 
 

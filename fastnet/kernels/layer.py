@@ -15,7 +15,7 @@ from numba import types
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layout import copy_rows, lanes_to_samples, pack_panels, padded_row
-from fastnet.kernels.narrow import DISTANT_ROWS, NARROW
+from fastnet.kernels.narrow import NARROW
 from fastnet.kernels.primitives import call, copy_vector, load_int64, size_of, splat_element, stack_bytes
 from fastnet.kernels.steps import narrow, softmax_of_columns, softmax_of_rows, turn_in
 from fastnet.kernels.stream import stream_layer
@@ -51,6 +51,7 @@ from fastnet.kernels.ways import (
     STRADDLING,
     STREAMED,
     TURNED,
+    is_distant,
     is_far,
     way,
 )
@@ -61,23 +62,28 @@ _INTEGERS = 12
 
 
 @kernel
+def _come_from_afar(table, a, a_row):
+    """Whether rows of A are some of x that no cache holds yet: a guess, which decides what is fetched."""
+    return a_row == load_int64(table + X_ROW) and is_distant(a - load_int64(table + X))
+
+
+@kernel
 def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
     """Few outputs: rows of A are turned into the lanes, two vectors' worth at a time."""
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
     fan_in, fan_out, bias = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT), load_int64(layer + BIAS)
     turned = stack_bytes(_NARROW_BYTES)
-    of_x = DISTANT_ROWS > 0 and a_row == load_int64(table + X_ROW)
     for i in range(0, rows, 2 * lanes):
         one, other = min(i, rows - lanes), min(i + lanes, rows - lanes)  # some rows twice, to the same result
-        distant = of_x and a + one * a_row - load_int64(table + X) >= DISTANT_ROWS
+        ahead = 4 * lanes * a_row if _come_from_afar(table, a + one * a_row, a_row) else 0
         for o in range(fan_out):
             splat_element(zero, bias + o * size, turned + o * VECTOR_BYTES)
             splat_element(zero, bias + o * size, turned + (fan_out + o) * VECTOR_BYTES)
         narrow(
             zero, table, fan_out, a + one * a_row, a + other * a_row, a_row,
             load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + W_COL), turned, fan_in,
-            4 * lanes * a_row if distant else 0,
+            ahead,
         )  # fmt: skip
         activation = load_int64(layer + ACTIVATION)
         if activation != IDENTITY:  # no inputs: nothing but the activation
@@ -129,7 +135,7 @@ def _turn_rows(zero, table, a, a_k, rows, depth, piece, piece_row):
         for i in range(0, rows, lanes):
             r = min(i, rows - lanes)  # some rows twice, to the same result
             source, target = a + k * a_k + r * size, piece + r * piece_row + k * size
-            turn_in(zero, table, source, a_k, min(lanes, depth - k), lanes, target, piece_row)
+            turn_in(zero, table, source, a_k, min(lanes, depth - k), lanes, target, piece_row, 0)
 
 
 @kernel
@@ -190,6 +196,7 @@ def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, gr
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w_row, activation = load_int64(layer + W_ROW), load_int64(layer + ACTIVATION)
+    beyond = rows if _come_from_afar(table, a, a_row) else 0
     for j in range(0, fan_out, group):
         columns = min(group, fan_out - j)
         w, bias, here = load_int64(layer + W) + j * size, load_int64(layer + BIAS) + j * size, c + j * size
@@ -199,7 +206,7 @@ def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, gr
             sweep(
                 zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row,
                 zeros if k else bias, 0, 0 if k else VECTOR_BYTES, here, c_row, columns, depth, k,
-                activation if k + depth == fan_in else IDENTITY, 0, c, 0,
+                activation if k + depth == fan_in else IDENTITY, 0, c, -beyond,
             )  # fmt: skip
             k += step
 

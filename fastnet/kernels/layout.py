@@ -32,11 +32,11 @@ def copy_block(zero, source, source_row, source_col, rows, columns, target, targ
 
 
 @kernel
-def _to_lanes(zero, table, source, source_row, source_col, rows, columns, target, target_row):
+def _to_lanes(zero, table, source, source_row, source_col, rows, columns, target, target_row, ahead):
     """Element by element or in squares."""
     size = size_of(zero)
     if source_col == size and rows * columns * size >= FEW_VECTORS * VECTOR_BYTES:
-        turn_in(zero, table, source, source_row, rows, columns, target, target_row)
+        turn_in(zero, table, source, source_row, rows, columns, target, target_row, ahead)
     else:
         copy_block(zero, source, source_row, source_col, rows, columns, target, size, target_row)
 
@@ -51,8 +51,11 @@ def _to_samples(zero, table, source, source_row, rows, columns, target, target_r
 
 
 @kernel
-def samples_to_lanes(zero, table, x, x_row, x_col, rows, columns, target, target_row):
-    """Transpose rows of x: a column of x becomes a row of `target`, whose last vector need not be whole."""
+def samples_to_lanes(zero, table, x, x_row, x_col, rows, columns, target, target_row, ahead):
+    """Transpose rows of x: a column of x becomes a row of `target`, whose last vector need not be whole.
+
+    Of many columns, those that lie `ahead` so many bytes, if any, are fetched meanwhile.
+    """
     size = size_of(zero)
     lanes = VECTOR_BYTES // size
     packed = x_col == size and x_row == columns * size
@@ -71,7 +74,9 @@ def samples_to_lanes(zero, table, x, x_row, x_col, rows, columns, target, target
     rest = rows - whole * lanes
     if rest > 0:
         into = target + whole * VECTOR_BYTES
-        _to_lanes(zero, table, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, target_row)
+        _to_lanes(
+            zero, table, x + whole * lanes * x_row, x_row, x_col, rest, columns, into, target_row, ahead
+        )
 
 
 @kernel
@@ -136,7 +141,9 @@ def pack_panels(zero, table, w, w_row, w_col, depth, columns, panels, panel_byte
             source = w + v * lanes * w_col
             k = 0
             while k + lanes <= depth:
-                turn_in(zero, table, source + k * size, w_col, lanes, lanes, into + k * row_bytes, row_bytes)
+                turn_in(
+                    zero, table, source + k * size, w_col, lanes, lanes, into + k * row_bytes, row_bytes, 0
+                )
                 k += lanes
             copy_block(
                 zero, source + k * size, w_row, w_col, depth - k, lanes, into + k * row_bytes, row_bytes, size

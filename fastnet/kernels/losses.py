@@ -91,12 +91,14 @@ def _softmax_loss(zero, table, kind, x, t, y, rows, width, total, scratch):
         here = min(most * lanes, rows - first)
         vecs = (here + lanes - 1) // lanes
         turned_row, at = vecs * VECTOR_BYTES, first * size
-        samples_to_lanes(zero, table, x + first * row, row, size, here, width, turned, turned_row)
+        samples_to_lanes(zero, table, x + first * row, row, size, here, width, turned, turned_row, 0)
         largest_of_columns(zero, turned, turned_row, width, vecs, largest + at)
         if kind == SOFTMAX_DENSE:
-            samples_to_lanes(zero, table, x + first * row, row, size, here, width, turned + room, turned_row)
             samples_to_lanes(
-                zero, table, t + first * row, row, size, here, width, turned + 2 * room, turned_row
+                zero, table, x + first * row, row, size, here, width, turned + room, turned_row, 0
+            )
+            samples_to_lanes(
+                zero, table, t + first * row, row, size, here, width, turned + 2 * room, turned_row, 0
             )
         softmax_of_columns(zero, table, turned, turned_row, width, vecs)
         largest_of_columns(zero, turned, turned_row, width, vecs, likeliest + at)

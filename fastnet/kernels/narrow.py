@@ -29,9 +29,6 @@ NARROW, NARROW_FAN_IN = 4, 24
 #: bytes of each row that are fetched ahead; up to 1024 or the rows that come next were no quicker while they
 #: stay in a cache
 AHEAD = 128
-#: rows so many bytes behind the first of x come from beyond the caches, and are fetched two groups before:
-#: 300-1 x 20000 took half of the time. 0, never, where it was not measured
-DISTANT_ROWS = 2 << 20 if zen() == 4 else 0
 #: bytes of a row that are loaded together. Pieces of 16 of rows a few apart, side by side in a vector, save
 #: shuffles, of which many CPUs do one a cycle: up to an eighth of the time. Halves of vectors took 0.9 of the
 #: time of either on a Zen 4; and whole ones up to a fifth less on a Zen 5, which does two shuffles a cycle
@@ -65,13 +62,13 @@ def narrow_sums(
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, outputs, *operands = args
         done = b.append_basic_block("narrow_done")
-        distant = b.icmp_signed("!=", operands[-1], I64(0))
-        choice = b.switch(b.add(outputs, b.select(distant, I64(NARROW), I64(0))), done)
-        for count, far in product(range(1, NARROW + 1), (False, True) if DISTANT_ROWS else (False,)):
+        distant = b.zext(b.icmp_signed("!=", operands[-1], I64(0)), I64)
+        choice = b.switch(b.add(b.mul(outputs, I64(2)), distant), done)
+        for count, far in product(range(1, NARROW + 1), (False, True) if zen() else (False,)):
             name = f"narrow_sums_{count}_{far:d}_f{8 * size}"
             fn = vector.function(b, name, 9, partial(_emit, size, count, far))
             block = b.append_basic_block("narrow")
-            choice.add_case(I64(count + far * NARROW), block)
+            choice.add_case(I64(2 * count + far), block)
             b.position_at_end(block)
             b.call(fn, operands)
             b.branch(done)

@@ -30,7 +30,7 @@ from fastnet.kernels.table import (
     X,
 )
 from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
-from fastnet.kernels.ways import DEEP, PACKED, is_narrow, panel_room, way
+from fastnet.kernels.ways import DEEP, PACKED, is_distant, is_narrow, panel_room, way
 
 
 @kernel
@@ -175,7 +175,10 @@ def compile_run_samples(element, digest, cache):
             vecs = (rows + lanes - 1) // lanes
             row_bytes = vecs * VECTOR_BYTES
             here, there = scratch, scratch + (widest + lanes) * row_bytes
-            samples_to_lanes(zero, table, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes)
+            ahead = rows * x_row if first + rows < stop and is_distant(first * x_row) else 0
+            samples_to_lanes(
+                zero, table, x + first * x_row, x_row, x_col, rows, fan_in, here, row_bytes, ahead
+            )
             bias = biases
             for i in range(depth):
                 layer = layers + i * LAYER_BYTES

@@ -19,7 +19,7 @@ from fastnet.kernels.table import NARROW_SUMS, STEPS
 from fastnet.kernels.transpose import transpose_in, transpose_out
 
 _TURN_IN, _TURN_OUT, _SOFTMAX_ROWS, _SOFTMAX_COLUMNS = range(4)
-_INTEGERS = 7
+_INTEGERS = 8
 _INTEGERS_NARROW = 10
 
 
@@ -27,10 +27,10 @@ def compile_steps(element: Any, digest: str, cache: bool) -> Any:
     """All of them as one function for float32 or float64; the first integer says which."""
 
     @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
-    def step(zero, which, a, b, c, d, e, f):
+    def step(zero, which, a, b, c, d, e, f, g):
         digest  # noqa: B018
         if which == _TURN_IN:
-            transpose_in(zero, a, b, c, d, e, f)
+            transpose_in(zero, a, b, c, d, e, f, g)
         elif which == _TURN_OUT:
             transpose_out(zero, a, b, c, d, e, f)
         elif which == _SOFTMAX_ROWS:
@@ -55,16 +55,16 @@ def compile_narrow(element: Any, digest: str, cache: bool) -> Any:
 
 
 @kernel
-def turn_in(zero, table, source, source_row, rows, columns, target, target_row):
+def turn_in(zero, table, source, source_row, rows, columns, target, target_row, ahead):
     """`transpose_in` of ``transpose.py``."""
-    operands = (_TURN_IN, source, source_row, rows, columns, target, target_row)
+    operands = (_TURN_IN, source, source_row, rows, columns, target, target_row, ahead)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
 def turn_out(zero, table, source, source_row, rows, columns, target, target_row):
     """`transpose_out` of ``transpose.py``."""
-    operands = (_TURN_OUT, source, source_row, rows, columns, target, target_row)
+    operands = (_TURN_OUT, source, source_row, rows, columns, target, target_row, 0)
     call(zero, load_int64(table + STEPS), operands)
 
 
@@ -78,11 +78,11 @@ def narrow(zero, table, outputs, a, other, a_row, w, w_row, w_col, c, fan_in, ah
 @kernel
 def softmax_of_rows(zero, table, c, c_row, rows, width):
     """`softmax_rows` of ``softmax.py``, in place."""
-    operands = (_SOFTMAX_ROWS, c, c_row, c, c_row, rows, width)
+    operands = (_SOFTMAX_ROWS, c, c_row, c, c_row, rows, width, 0)
     call(zero, load_int64(table + STEPS), operands)
 
 
 @kernel
 def softmax_of_columns(zero, table, c, c_row, width, vecs):
     """`softmax_columns` of ``softmax.py``, in place."""
-    call(zero, load_int64(table + STEPS), (_SOFTMAX_COLUMNS, c, c_row, width, vecs, 0, 0))
+    call(zero, load_int64(table + STEPS), (_SOFTMAX_COLUMNS, c, c_row, width, vecs, 0, 0, 0))

@@ -25,6 +25,8 @@ _TILE_WIDTH = tuple(
     for rows in range(MOST_ROWS + 1)
     for left in range(_WIDEST + 1)
 )
+#: tiles between the rows of A at hand and those that are fetched meanwhile
+FURTHER = 8
 _INTEGERS = 18
 
 
@@ -48,15 +50,17 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
         lanes = VECTOR_BYTES // size_of(zero)
         vecs, whole = columns // lanes, (columns + lanes - 1) // lanes
         # of A, the rows to come: they share lines, or lie side by side
-        turned = ahead_k == 0 and a_row == size_of(zero)
-        beside = ahead_k == 0 and a_row == depth * a_k
+        turned = ahead_k <= 0 and a_row == size_of(zero)
+        beside = ahead_k <= 0 and a_row == depth * a_k
+        beyond = -ahead_k
         line = 0
         while rows > 0:
             height = tile_height(rows)
             if turned:
                 ahead, ahead_k = a + CACHE_LINE, a_k
             elif beside:
-                ahead, ahead_k = a + height * a_row, height * a_k
+                further = min(FURTHER * height, max(rows - height + beyond, height))
+                ahead, ahead_k = a + further * a_row, height * a_k
             rest = columns - vecs * lanes
             v = 0
             while v < vecs or rest > 0:
@@ -98,7 +102,8 @@ def sweep(
     vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,
     C = activation(C + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and
     read from there by the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched
-    into the second-level cache; any address will do. With 0 for `ahead_k` rows of A are that come next.
+    into the second-level cache; any address will do. With 0 for `ahead_k` rows of A are that come next; with
+    less than that also so many rows behind these.
     """
     call(
         zero, load_int64(table + SWEEP),

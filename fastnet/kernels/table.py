@@ -5,7 +5,7 @@ from __future__ import annotations
 # -- byte offsets in the table, and from where a layer's fields begin
 X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH = range(0, 56, 8)
 #: addresses of kernels
-SWEEP, STEPS, LAYER, RUN_OUTPUTS, RUN_SAMPLES, NARROW_SUMS = range(56, 104, 8)
+SWEEP, STEPS, LAYER, NARROW_SUMS, RUN_OUTPUTS, RUN_SAMPLES = range(56, 104, 8)
 KERNEL_BYTES = 48
 W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
 CALL_BYTES = 104

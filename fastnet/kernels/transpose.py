@@ -136,19 +136,26 @@ def transpose_in(
     columns: Any,
     target: Any,
     target_row: Any,
+    ahead: Any,
 ) -> Any:
-    """Transpose rows by columns into squares of vector length; no more than those is read."""
+    """Transpose rows by columns into squares of vector length; no more than those is read.
+
+    What lies `ahead` so many bytes, if any, is fetched into the second-level cache.
+    """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, source, source_row, rows, columns, target, target_row = args
+        _, source, source_row, rows, columns, target, target_row, ahead = args
         for i, j in _squares(b, rows, columns, size):
             here = b.add(b.add(source, b.mul(source_row, i)), b.mul(j, I64(size)))
             into = b.add(b.add(target, b.mul(target_row, j)), b.mul(i, I64(size)))
+            with b.if_then(b.icmp_signed("!=", ahead, I64(0))):
+                for r in range(VECTOR_BYTES // size):
+                    vector.prefetch(b, b.add(b.add(here, ahead), b.mul(source_row, I64(r))), 2)
             b.call(turn_in(b, size), (here, source_row, b.sub(rows, i), b.sub(columns, j), into, target_row))
         return context.get_dummy_value()
 
-    return types.void(zero, *[_INT] * 6), codegen
+    return types.void(zero, *[_INT] * 7), codegen
 
 
 @intrinsic
