@@ -25,7 +25,7 @@ TARGETS = {
 }
 ORDINARY = ("host", "haswell")
 #: kernels that compute; the others read headers and choose
-COMPUTE = {"sweep_tiles", "run_layer", "step", "run_few", "alone"}
+COMPUTE = {"sweep_tiles", "run_layer", "run_narrow", "step", "run_few", "alone"}
 #: what threads share work by, and what they run
 SHARING = {"share", "serve", "run_range", "take_strips"}
 REGISTERS = {64: "zmm", 32: "ymm", 16: "xmm"}

@@ -46,12 +46,12 @@ def compile_narrow(element: Any, digest: str, cache: bool) -> Any:
     """`narrow_sums` of ``narrow.py`` as a function of its own."""
 
     @c_function(types.int64(element, *[types.int64] * _INTEGERS_NARROW), cache)
-    def sums(zero, outputs, a, other, a_row, w, w_row, w_col, c, fan_in, ahead):
+    def run_narrow(zero, outputs, a, other, a_row, w, w_row, w_col, c, fan_in, ahead):
         digest  # noqa: B018
         narrow_sums(zero, outputs, a, other, a_row, w, w_row, w_col, c, fan_in, ahead)
         return 0
 
-    return sums
+    return run_narrow
 
 
 @kernel
