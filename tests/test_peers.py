@@ -286,6 +286,7 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     pytest.importorskip("threadpoolctl")
     pytest.importorskip("sklearn")
+    monkeypatch.setattr("fastnet.threads._wanted", None)  # nobody has said how many
     monkeypatch.setattr(peers, "PEERS", {})
     monkeypatch.setitem(peers.TABLES, "grid", {"2-4-3 x 1": ((2, 4, 3), 1)})
     monkeypatch.setitem(peers.TABLES, "awkward", {"1-1-1 x 7": ((1, 1, 1), 7)})
