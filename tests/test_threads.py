@@ -315,6 +315,23 @@ def test_kernels_that_are_not_there_yet_are_brought(monkeypatch):
     assert numbers & set(compiled.kernels)
 
 
+def test_kernels_are_there_with_those_that_they_call(monkeypatch):
+    """Another thread may bring all of them while addresses are collected: a call would jump to address 0."""
+    compiled = fused.kernels(np.dtype(np.float32))
+    compiled.prepare()
+    every = dict(compiled.kernels)
+
+    class Arriving(dict):
+        def __contains__(self, number):
+            found = super().__contains__(number)
+            self.update(every)
+            return found
+
+    monkeypatch.setattr(compiled, "kernels", Arriving())
+    addresses = np.frombuffer(compiled.program([]), np.int64)[: len(every)]
+    assert not addresses.any()
+
+
 def test_nothing_spins_after_a_call(always):
     fastnet.set_num_threads(4)
     net, rng = network((64, 128, 10), np.float32)

@@ -182,7 +182,8 @@ class Entries:
         return np.array(head, np.int64).tobytes() + bytes(activations)
 
     def _addresses(self) -> list[int]:
-        return [self.kernels[i].address if i in self.kernels else 0 for i in range(len(_KERNELS))]
+        there = dict(self.kernels)  # at one time: none is there without those that it calls
+        return [there[i].address if i in there else 0 for i in range(len(_KERNELS))]
 
     def table_addresses(self) -> list[int]:
         """Of all kernels that a table refers to."""
