@@ -206,7 +206,7 @@ def _unpacked(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, step, gr
             sweep(
                 zero, table, rows, a + k * a_k, a_row, a_k, w + k * w_row, w_row,
                 zeros if k else bias, 0, 0 if k else VECTOR_BYTES, here, c_row, columns, depth, k,
-                activation if k + depth == fan_in else IDENTITY, 0, c, -beyond,
+                activation if k + depth == fan_in else IDENTITY, 0, here, beyond,
             )  # fmt: skip
             k += step
 

@@ -50,9 +50,11 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
         lanes = VECTOR_BYTES // size_of(zero)
         vecs, whole = columns // lanes, (columns + lanes - 1) // lanes
         # of A, the rows to come: they share lines, or lie side by side
-        turned = ahead_k <= 0 and a_row == size_of(zero)
-        beside = ahead_k <= 0 and a_row == depth * a_k
-        beyond = -ahead_k
+        turned = ahead == c and a_row == size_of(zero)
+        beside = ahead == c and a_row == depth * a_k
+        beyond = 0
+        if ahead == c:
+            beyond, ahead_k = ahead_k, 0
         line = 0
         while rows > 0:
             height = tile_height(rows)
@@ -102,8 +104,8 @@ def sweep(
     vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,
     C = activation(C + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and
     read from there by the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched
-    into the second-level cache; any address will do. With 0 for `ahead_k` rows of A are that come next; with
-    less than that also so many rows behind these.
+    into the second-level cache; any address will do. With C for `ahead`, it is rows of A that come next, and
+    up to `ahead_k` behind these.
     """
     call(
         zero, load_int64(table + SWEEP),
