@@ -103,6 +103,7 @@ def set_num_threads(n: SupportsIndex) -> None:
     """
     global _wanted
     _wanted = _checked(n, "the number of threads")
+    cpus()  # for the kernels, too: what they are to share out depends on how many there are by now
 
 
 def get_num_threads() -> int:

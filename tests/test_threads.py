@@ -425,6 +425,16 @@ def test_one_cpu_alone_keeps_the_interpreter_lock_for_longer():
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_setting_the_threads_asks_how_many_cpus_there_are_now(monkeypatch):
+    monkeypatch.setattr(threads, "_affinity", lambda pid: {0})
+    assert threads.cpus() == 1
+    assert threads._lock_held.value == threads._BRIEF_ALONE
+    monkeypatch.setattr(threads, "_affinity", lambda pid: {0, 1})
+    fastnet.set_num_threads(2)
+    assert threads._lock_held.value == threads._BRIEF
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
 def test_affinity():
     cpus = os.sched_getaffinity(0)
     assert in_a_process(PRINT) == str(len(cpus))
