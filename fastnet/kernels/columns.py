@@ -31,7 +31,8 @@ from fastnet.kernels.table import (
     W,
     X,
 )
-from fastnet.kernels.target import CACHE_LINE, PANEL_ROW
+from fastnet.kernels.target import CACHE_LINE
+from fastnet.kernels.ways import STRIP_UNIT
 
 #: what the threads share, a cache line each: the next strip, strips done, layers done
 NEXT, DONE, LAYERS = 0, 64, 128
@@ -68,10 +69,8 @@ def run_strips(zero, table, shared, buffers, rows, strips, scratch):
         c, c_row = buffers + i % 2 * rows * row_bytes, row_bytes
         if i == depth - 1:
             c, c_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
-        # whole cache lines: then a strip's weights lie as its layer's do, and ask for no other scratch
-        unit = max(PANEL_ROW, CACHE_LINE)
-        units = (fan_out * size + unit - 1) // unit
-        width = (units + strips - 1) // strips * unit // size
+        units = (fan_out * size + STRIP_UNIT - 1) // STRIP_UNIT
+        width = (units + strips - 1) // strips * STRIP_UNIT // size
         first = part * width
         if first < fan_out:
             for at in range(0, CALL_BYTES, 8):

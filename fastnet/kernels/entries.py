@@ -12,7 +12,7 @@ from numba import types
 
 from fastnet.kernels import crew, ranges
 from fastnet.kernels.columns import shared_bytes
-from fastnet.kernels.entry import FEW, MAX_DEPTH, TABLE_BYTES, make_entries
+from fastnet.kernels.entry import MAX_DEPTH, TABLE_BYTES, make_entries
 from fastnet.kernels.headers import ObjectRef, array_empty, layout_is_known
 from fastnet.kernels.jit import source_digest, with_cache_if_possible
 from fastnet.kernels.layer import compile_layer
@@ -21,17 +21,19 @@ from fastnet.kernels.network import compile_run_outputs, compile_run_samples
 from fastnet.kernels.once import once
 from fastnet.kernels.row import compile_run_few
 from fastnet.kernels.steps import compile_narrow, compile_steps
+from fastnet.kernels.stream import compile_streams
 from fastnet.kernels.sweep import compile_sweep
-from fastnet.kernels.table import KERNEL_BYTES, SWEEP
+from fastnet.kernels.table import FEW, KERNEL_BYTES, SWEEP
 
 #: in the order of their addresses in a table and in a program
 _KERNELS = (
-    compile_sweep, compile_steps, compile_layer, compile_narrow, compile_run_outputs, compile_run_samples,
-    compile_run_few,
+    compile_sweep, compile_steps, compile_layer, compile_narrow, compile_streams,
+    compile_run_outputs, compile_run_samples, compile_run_few,
 )  # fmt: skip
-#: what a call may lack, and is compiled then: nobody waits for what he does not use
-LACKING = ("outputs in lanes", "samples in lanes", "few rows")
-_NEEDED = dict(zip(LACKING, ((0, 1, 2, 3, 4), (0, 1, 5), (6,)), strict=True))
+#: what a call may lack, and is compiled then: nobody waits for what he does not use. In the
+#: order of their numbers in ``table.py``
+LACKING = ("outputs in lanes", "samples in lanes", "narrow layers", "large weights", "few rows")
+_NEEDED = dict(zip(LACKING, ((0, 1, 2, 5), (0, 1, 6), (3,), (4,), (7,)), strict=True))
 LOADED, COMPILED, UNCACHED = "loaded from the cache", "compiled", "compiled without a cache"
 
 
@@ -167,7 +169,7 @@ class Entries:
         program: bytes,
         seen: list[Any],
         checked: bool | None = None,
-        lacking: Sequence[str | None] = (None,) * 3,
+        lacking: Sequence[str | None] = (None,) * len(LACKING),
     ) -> list[Any]:
         """What `predict` needs for chains of layers with params, when the list of layers equals `seen`.
 
@@ -182,7 +184,7 @@ class Entries:
         return np.array(head, np.int64).tobytes() + bytes(activations)
 
     def _addresses(self) -> list[int]:
-        there = dict(self.kernels)  # at one time: none is there without those that it calls
+        there = dict(self.kernels)  # at one time: none is there without those that it always calls
         return [there[i].address if i in there else 0 for i in range(len(_KERNELS))]
 
     def table_addresses(self) -> list[int]:

@@ -29,7 +29,7 @@ from fastnet.kernels.headers import (
 )
 from fastnet.kernels.jit import OPTIONS, njit
 from fastnet.kernels.layout import copy_block
-from fastnet.kernels.network import run_address, run_allocated, run_rows, scratch_bytes
+from fastnet.kernels.network import lacking, run_allocated, run_rows, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import (
     call,
@@ -48,9 +48,11 @@ from fastnet.kernels.table import (
     DENSE,
     DTYPE,
     FALSE,
+    FEW,
     LACKS,
     LAYER_BYTES,
     NONE,
+    NOTHING,
     OUT,
     OUT_COL,
     OUT_ROW,
@@ -66,8 +68,6 @@ from fastnet.kernels.target import VECTOR_BYTES
 MAX_DEPTH = 32
 TABLE_BYTES = CALL_BYTES + MAX_DEPTH * LAYER_BYTES
 _STACK_SCRATCH = 48 * 1024
-#: the number, in `entries.LACKING`, of what a call of few rows lacks; others have that of the orientation
-FEW = 2
 
 
 def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
@@ -104,16 +104,17 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
         if out == none:
             store_int64(table + OUT_ROW, columns * size)
             store_int64(table + OUT_COL, size)
-        few, by_samples, block = suits_rows(zero, table, batch), 0, 0
+        few, function, by_samples, block = suits_rows(zero, table, batch), 0, 0, 0
         if few:
-            lacks, function = FEW, load_int64(program + BYTES_DATA + P_RUN_FEW)
+            function = load_int64(program + BYTES_DATA + P_RUN_FEW)
+            lacks = FEW if function == 0 else NOTHING
         else:
             by_samples, block = plan(zero, table, batch)
-            lacks, function = by_samples, run_address(table, by_samples)
-        if function == 0:
-            lacking = list_item(recipe, LACKS + lacks)
-            count_reference(lacking)
-            return owned(x_ref, lacking)
+            lacks = lacking(zero, table, by_samples)
+        if lacks != NOTHING:
+            name = list_item(recipe, LACKS + lacks)
+            count_reference(name)
+            return owned(x_ref, name)
         if out == none:
             count_reference(dtype)
             make = load_int64(program + BYTES_DATA + P_ARRAY_EMPTY)

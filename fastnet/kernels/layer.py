@@ -226,7 +226,8 @@ def compile_layer(element: Any, digest: str, cache: bool) -> Any:
         elif chosen == TURNED:
             _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row)
         elif streamed or chosen == STRADDLING:
-            stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, chosen == STRADDLING)
+            chunks = 1 if chosen == STRADDLING else 0
+            stream_layer(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, chunks)
             _activate_rows(zero, table, layer, rows, c, c_row)
         elif chosen == PACKED or load_int64(layer + W_COL) != size:
             _packed(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, pieces, panels)

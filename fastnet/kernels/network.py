@@ -17,20 +17,36 @@ from fastnet.kernels.table import (
     DEPTH,
     FAN_IN,
     FAN_OUT,
+    LARGE_WEIGHTS,
     LAYER_BYTES,
+    NARROW_LAYERS,
+    NARROW_SUMS,
+    NOTHING,
     OUT,
     OUT_COL,
     OUT_ROW,
+    OUTPUTS,
     RUN_OUTPUTS,
     RUN_SAMPLES,
+    SAMPLES,
     SOFTMAX,
+    STREAMS,
     W_COL,
     X_COL,
     X_ROW,
     X,
 )
 from fastnet.kernels.target import CACHE_LINE, VECTOR_BYTES
-from fastnet.kernels.ways import DEEP, PACKED, is_distant, is_narrow, panel_room, way
+from fastnet.kernels.ways import (
+    DEEP,
+    PACKED,
+    is_distant,
+    is_narrow,
+    may_be_narrow,
+    may_be_streamed,
+    panel_room,
+    way,
+)
 
 
 @kernel
@@ -195,15 +211,31 @@ def compile_run_samples(element, digest, cache):
 
 
 @kernel
-def run_address(table, by_samples):
-    """Of what `run_rows` calls; 0 if that has not been compiled yet."""
+def _run_address(table, by_samples):
     return load_int64(table + (RUN_SAMPLES if by_samples else RUN_OUTPUTS))
+
+
+@kernel
+def lacking(zero, table, by_samples):
+    """The number, in `entries.LACKING`, of what has to be compiled before `run_rows`; or NOTHING."""
+    if _run_address(table, by_samples) == 0:
+        return SAMPLES if by_samples else OUTPUTS
+    without_narrow, without_streams = load_int64(table + NARROW_SUMS) == 0, load_int64(table + STREAMS) == 0
+    if by_samples or not (without_narrow or without_streams):
+        return NOTHING
+    for i in range(load_int64(table + DEPTH)):
+        layer = table + CALL_BYTES + i * LAYER_BYTES
+        if without_narrow and may_be_narrow(zero, layer):
+            return NARROW_LAYERS
+        if without_streams and may_be_streamed(zero, layer):
+            return LARGE_WEIGHTS
+    return NOTHING
 
 
 @kernel
 def run_rows(zero, table, first, stop, by_samples, block, scratch):
     """Rows first..stop of x through all layers, `block` rows at a time, into the same rows of out."""
-    call(zero, run_address(table, by_samples), (table, first, stop, block, scratch))
+    call(zero, _run_address(table, by_samples), (table, first, stop, block, scratch))
 
 
 @kernel

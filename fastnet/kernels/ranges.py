@@ -13,9 +13,10 @@ from numba import types
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.columns import SHARED_BYTES, run_strips
 from fastnet.kernels.entry import TABLE_BYTES
-from fastnet.kernels.network import aligned, run_address, run_allocated, scratch_bytes
+from fastnet.kernels.network import aligned, lacking, run_allocated, scratch_bytes
 from fastnet.kernels.plan import plan
 from fastnet.kernels.primitives import allocate, free, load_int64
+from fastnet.kernels.table import NOTHING
 from fastnet.kernels.target import CACHE_LINE
 
 _INT = types.int64
@@ -34,8 +35,9 @@ def compile_rows(kind: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         zero = kind(0)
         by_samples, block = plan(zero, table, stop - first)
-        if run_address(table, by_samples) == 0:
-            return 1 + by_samples
+        lacks = lacking(zero, table, by_samples)
+        if lacks != NOTHING:
+            return 1 + lacks
         block = min(block, max(stop - first, 1))
         return 0 if run_allocated(zero, table, first, stop, by_samples, block) else NO_MEMORY
 
@@ -50,8 +52,9 @@ def compile_strips(kind: Any, digest: str, cache: bool) -> Any:
         digest  # noqa: B018
         zero, table = kind(0), context + TABLE
         rows = load_int64(context + ROWS)
-        if run_address(table, 0) == 0:
-            return 1
+        lacks = lacking(zero, table, 0)
+        if lacks != NOTHING:
+            return 1 + lacks
         shared = aligned(context + SHARED)
         scratch = allocate(scratch_bytes(zero, table, 0, rows) + CACHE_LINE)
         if scratch == 0:  # before a strip is claimed that others would wait for

@@ -15,14 +15,16 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
+from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
-from fastnet.kernels.primitives import copy_vector, itemsize, load_int64, size_of
-from fastnet.kernels.table import BIAS, CHUNK, FAN_IN, FAN_OUT, W_ROW, W
+from fastnet.kernels.primitives import call, copy_vector, itemsize, load_int64, size_of
+from fastnet.kernels.table import BIAS, CHUNK, FAN_IN, FAN_OUT, STREAMS, W_ROW, W
 from fastnet.kernels.target import SPLITS_COST_AFAR, TILES, VECTOR_BYTES, zen
 from fastnet.kernels.vector import I64
 from fastnet.kernels.ways import MOST_STREAMED
 
 _INT = types.int64
+_INTEGERS = 10
 
 #: weights of so many bytes come from the far end of the caches, and of so many from memory
 _FAR, _DISTANT = 1 << 23, 1 << 24
@@ -32,7 +34,6 @@ AT_ONCE = 8 if zen() == 4 else 6
 #: displace them
 STREAM_VECTORS = {rows: max(w for w in TILES[rows] if w <= 4) for rows in range(1, AT_ONCE + 1)}
 
-
 #: so many rows of weights are read together, as many streams, by few rows. One row has its factors for them
 #: in registers all along, which takes 0.82 to 0.96 of the time.
 DEPTH = 8
@@ -41,11 +42,9 @@ DEPTH = 8
 class Stream(NamedTuple):
     """How rows of weights are read, for a few rows of A together."""
 
-    #: so many of them at a time, all along, in as many streams
-    depth: int
-    #: how many bytes before they are needed they are fetched, and into which level of cache; 0 for not at all
-    ahead: int = 0
-    level: int = 0
+    depth: int  # so many of them at a time, all along, in as many streams
+    ahead: int = 0  # fetched so many bytes before they are needed; 0 for not at all
+    level: int = 0  # of cache, where to
 
 
 def _stream(rows: int, distance: int) -> Stream:
@@ -135,9 +134,8 @@ def _stream_rows(
     """C = init + A B, and with `add` C += that, for few rows of A and `depth` rows of B.
 
     The key says how many rows of A, and from where B comes. Its rows are read in as many streams, each in
-    order: what memory does best. Vector i of B's
-    columns begins `head` + i VECTOR_BYTES bytes into a row, but at 0 at least and at `last` at most; so does
-    that of init, if that is `placed`. Those of C lie side by side.
+    order: what memory does best. Vector i of its columns begins `head` + i VECTOR_BYTES bytes into a row, but
+    at 0 at least, at `last` at most; so does that of init, if that is `placed`. Those of C lie side by side.
     """
     size = itemsize(zero)
 
@@ -248,8 +246,7 @@ def _emit_stream(size: int, height: int, level: int, b: Any, depth: Any, *operan
 
 
 @kernel
-def stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks):
-    """A layer without its activation; what a chunk has so far waits in `partial`."""
+def _stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks):
     size = size_of(zero)
     fan_in, fan_out = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT)
     w, w_row, bias = load_int64(layer + W), load_int64(layer + W_ROW), load_int64(layer + BIAS)
@@ -282,3 +279,22 @@ def stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, who
         for i in range(vecs):
             place = min(max(head + i * VECTOR_BYTES, 0), last)
             copy_vector(zero, sums + r * sums_row + i * VECTOR_BYTES, c + r * c_row + place)
+
+
+def compile_streams(element: Any, digest: str, cache: bool) -> Any:
+    """`stream_layer` as a function of its own: small weights, or many rows, do without it."""
+
+    @c_function(types.int64(element, *[types.int64] * _INTEGERS), cache)
+    def run_streams(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks):
+        digest  # noqa: B018
+        _stream_layer(zero, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks)
+        return 0
+
+    return run_streams
+
+
+@kernel
+def stream_layer(zero, table, layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks):
+    """A layer without its activation; what a chunk has so far waits in `partial`."""
+    operands = (layer, a, a_row, a_k, rows, c, c_row, zeros, partial, whole_chunks)
+    call(zero, load_int64(table + STREAMS), operands)

@@ -5,10 +5,10 @@ from __future__ import annotations
 # -- byte offsets in the table, and from where a layer's fields begin
 X, X_ROW, X_COL, OUT, OUT_ROW, OUT_COL, DEPTH = range(0, 56, 8)
 #: addresses of kernels
-SWEEP, STEPS, LAYER, NARROW_SUMS, RUN_OUTPUTS, RUN_SAMPLES = range(56, 104, 8)
-KERNEL_BYTES = 48
+SWEEP, STEPS, LAYER, NARROW_SUMS, STREAMS, RUN_OUTPUTS, RUN_SAMPLES = range(56, 112, 8)
+KERNEL_BYTES = 56
 W, W_ROW, W_COL, BIAS, FAN_IN, FAN_OUT, ACTIVATION = range(0, 56, 8)
-CALL_BYTES = 104
+CALL_BYTES = 112
 LAYER_BYTES = 56
 #: what a program starts with: the same addresses, then those of `run_few`, of PyArray_Empty, and of the work,
 #: multiply-adds times the bytes of an element, up to which a call keeps the interpreter lock
@@ -17,6 +17,9 @@ P_SWEEP, P_RUN_FEW, P_ARRAY_EMPTY, P_LOCK_HELD, PROGRAM_HEAD = (
 )  # fmt: skip
 #: what a recipe, a list of objects, holds
 DENSE, PROGRAM, SEEN, DTYPE, ARRAY_TYPE, NONE, FALSE, CHECKED, LACKS = range(9)
+#: what a call may lack, by number: see `entries.LACKING`
+OUTPUTS, SAMPLES, NARROW_LAYERS, LARGE_WEIGHTS, FEW = range(5)
+NOTHING = -1
 
 #: what may follow a layer, by number: the field ACTIVATION
 IDENTITY, SIGMOID, TANH, RELU, SOFTMAX = range(5)

@@ -16,7 +16,7 @@ from fastnet.kernels.headers import ObjectRef
 from fastnet.kernels.jit import source_digest, with_cache_if_possible
 from fastnet.kernels.once import once
 from fastnet.kernels.product import PRODUCT, compile_product
-from fastnet.kernels.table import LAYER, NARROW_SUMS, STEPS, SWEEP
+from fastnet.kernels.table import LAYER, NARROW_SUMS, STEPS, STREAMS, SWEEP
 from fastnet.kernels.training_entry import INT64, make_entries
 
 
@@ -32,7 +32,7 @@ class TrainingEntries:
     @once
     def table(self) -> np.ndarray[Any, Any]:
         """The last argument of all of them: addresses of kernels and classes."""
-        sweep, steps, layer, narrow = (entries(self.dtype).kernel(number) for number in range(4))
+        sweep, steps, layer, narrow, streams = map(entries(self.dtype).kernel, range(5))
         element = numba.from_dtype(self.dtype)
         own = with_cache_if_possible(
             lambda cache: [
@@ -43,7 +43,8 @@ class TrainingEntries:
         table = np.zeros(T_TABLE_BYTES // 8, np.int64)
         fields = {
             SWEEP: sweep.address, STEPS: steps.address, LAYER: layer.address,
-            NARROW_SUMS: narrow.address, PRODUCT: own[0].address, TRAIN_STEPS: own[1].address,
+            NARROW_SUMS: narrow.address, STREAMS: streams.address,
+            PRODUCT: own[0].address, TRAIN_STEPS: own[1].address,
             T_DTYPE: id(self.dtype), T_INT64: id(INT64), T_ARRAY_TYPE: id(np.ndarray), T_LIST_TYPE: id(list),
         }  # fmt: skip
         for field, value in fields.items():

@@ -47,6 +47,10 @@ TURNED_ROWS = NARROW
 #: a Zen 4 that takes half of the time of 300-1 x 20000, 0.6 of 100-10 x 100000; it was not measured elsewhere
 _DISTANT_X = 2 << 20 if zen() else 1 << 62
 
+#: strips of columns are multiples of so many bytes of a row of weights, whole cache lines: then a strip's lie
+#: as its layer's do, and ask for no other scratch
+STRIP_UNIT = max(PANEL_ROW, CACHE_LINE)
+
 #: how the weights of a layer are read
 IN_PLACE, STREAMED, PACKED, NARROWLY, TURNED, STRADDLING = range(6)
 
@@ -63,9 +67,26 @@ def is_narrow(zero, fan_in, fan_out, rows):
 
 
 @kernel
+def may_be_narrow(zero, layer):
+    """Whether `way` may choose NARROWLY or TURNED: for some number of rows, or for its last columns alone."""
+    size = size_of(zero)
+    fan_out, unit = load_int64(layer + FAN_OUT), STRIP_UNIT // size
+    narrow = fan_out <= NARROW or 0 < fan_out % unit <= NARROW
+    turned = load_int64(layer + W_ROW) == size and load_int64(layer + W_COL) != size
+    return load_int64(layer + FAN_IN) >= NARROW_FAN_IN and (turned or narrow)
+
+
+@kernel
 def straddles(layer):
     """Whether vectors of weights lie across cache lines, as in NumPy's memory, and are slower for that."""
     return SPLITS_COST and (load_int64(layer + W) | load_int64(layer + W_ROW)) % CACHE_LINE != 0
+
+
+@kernel
+def may_be_streamed(zero, layer):
+    """Whether `way` may choose STREAMED or STRADDLING, for some number of rows."""
+    weights = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size_of(zero)
+    return weights > FEW_ROWS_WEIGHTS or straddles(layer)  # more rows than those never stream
 
 
 @kernel

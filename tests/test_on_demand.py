@@ -1,0 +1,96 @@
+"""Kernels are compiled, or loaded, for the calls that need them, and no call runs without what it needs."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+
+import fastnet
+from fastnet import fused
+from fastnet.kernels import table, target, ways
+from fastnet.kernels.jit import OPTIONS, njit
+from tests.test_bits import DTYPES, bits
+
+SIZES = [*range(6), 8, 12, 16, 17, 20, 23, 24, 25, 31, 32, 33, 64, 66, 68, 100, 257, 500, 700, 1025]
+BATCHES = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 48, 49, 95, 96, 97, 98, 192, 193, 500, 10_000]
+
+#: by their numbers in `entries._KERNELS`
+SWEEP, STEPS, LAYER, NARROW, STREAMS, OUTPUTS, SAMPLES, FEW = range(8)
+ALWAYS = {SWEEP, STEPS, LAYER, OUTPUTS}
+
+
+@njit(**OPTIONS)
+def way(zero, layer, rows):
+    return ways.way(zero, layer, rows)
+
+
+@njit(**OPTIONS)
+def foreseen(zero, layer):
+    return ways.may_be_narrow(zero, layer), ways.may_be_streamed(zero, layer)
+
+
+def layer(dtype, fan_in, fan_out, turned, first):
+    """Fields of a layer whose weights nobody reads: one after the other, from `first` on."""
+    size, fields = np.dtype(dtype).itemsize, np.zeros(table.LAYER_BYTES // 8, np.int64)
+    rows = (size, size * fan_in) if turned else (size * fan_out, size)
+    by_name = {"W": first, "W_ROW": rows[0], "W_COL": rows[1], "FAN_IN": fan_in, "FAN_OUT": fan_out}
+    for name, value in by_name.items():
+        fields[getattr(table, name) // 8] = value
+    return fields
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ways_are_foreseen(dtype):
+    """Whatever way a layer, or a strip of its columns, takes: what that needs is asked for before."""
+    zero, unit = dtype(0), ways.STRIP_UNIT // np.dtype(dtype).itemsize
+    chosen = set()
+    for fan_in, fan_out, turned, first in product(SIZES, SIZES, (False, True), (0, 16)):
+        whole = layer(dtype, fan_in, fan_out, turned, first)
+        narrow, streamed = foreseen(zero, whole.ctypes.data)
+        for columns in {fan_out, fan_out % unit or fan_out, min(fan_out, unit)}:
+            part = whole.copy()
+            part[table.FAN_OUT // 8] = columns
+            for rows in BATCHES:
+                found = way(zero, part.ctypes.data, rows)
+                chosen.add(found)
+                assert narrow or found not in (ways.NARROWLY, ways.TURNED), (fan_in, fan_out, columns, rows)
+                assert streamed or found not in (ways.STREAMED, ways.STRADDLING), (fan_in, fan_out, rows)
+    assert chosen >= {ways.NARROWLY, ways.TURNED, ways.STREAMED, ways.PACKED, ways.IN_PLACE}
+
+
+def by_layers(sizes, turned=False):
+    rng, layers = np.random.default_rng(0), []
+    for fan_in, fan_out in pairwise(sizes):
+        W, b = rng.standard_normal((fan_in, fan_out)) / fan_in**0.5, rng.standard_normal(fan_out)
+        layers += [fastnet.Affine(np.asfortranarray(W) if turned else W, b), fastnet.Sigmoid()]
+    return fastnet.Sequential(layers)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rows", "turned", "needed"),
+    [
+        ((784, 128, 10), 64, False, ALWAYS),
+        ((784, 128, 3), 64, False, {*ALWAYS, NARROW}),
+        ((40, 40), 3, True, {*ALWAYS, NARROW}),
+        ((700, 700, 10), 4, False, {*ALWAYS, STREAMS}),
+        ((700, 700, 4), 100, False, {*ALWAYS, NARROW, STREAMS}),
+        ((64, 0, 5), 100, False, {*ALWAYS, NARROW}),
+        ((1024, 1028), 2, False, {*ALWAYS, NARROW, STREAMS}),  # four columns in the last strip
+        ((2, 4, 3), 1000, False, {SWEEP, STEPS, SAMPLES}),
+        ((2, 4, 3), 1, False, {FEW}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_brings_what_it_needs(monkeypatch, sizes, rows, turned, needed, threads):
+    if target.SPLITS_COST and sizes[0] < 1024:  # NumPy's memory may lie across cache lines
+        needed = {*needed, STREAMS} if needed >= ALWAYS else needed
+    net = by_layers(sizes, turned)
+    x = np.random.default_rng(1).standard_normal((rows, sizes[0]))
+    want, compiled = net.predict(x), fused.kernels(x.dtype)
+    monkeypatch.setattr(compiled, "kernels", {})
+    with fastnet.threads.limited(threads):
+        np.testing.assert_array_equal(bits(by_layers(sizes, turned).predict(x)), bits(want))
+    assert set(compiled.kernels) == needed
