@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -35,6 +36,23 @@ def test_other_threads_work_themselves():
     thread.start()
     thread.join()
     assert found[0][0] == found[0][1]
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_no_garbage_is_collected_meanwhile(was_on):
+    def fail():
+        assert not gc.isenabled()
+        raise KeyError
+
+    try:
+        if not was_on:
+            gc.disable()
+        assert undisturbed(gc.isenabled) is False
+        with pytest.raises(KeyError):
+            undisturbed(fail)
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("held", [lock.lock, numba.core.compiler_lock.global_compiler_lock])
