@@ -204,16 +204,23 @@ def test_import_is_light_and_the_first_call_is_not():
     assert out.split("\n")[:2] == ["[]", "True"]
 
 
-def test_formats_are_imported_by_who_asks():
-    """They are a third of what an import takes; and are found like everything else."""
+def test_formats_and_training_are_imported_by_who_asks():
+    """They are half of what an import takes; and are found like everything else."""
+    later = (
+        "fastnet.formats",
+        "fastnet.training",
+        "fastnet.epochs",
+        "fastnet.optimizers",
+        "fastnet.compiled",
+    )
     out = run(
         "import sys, fastnet\n"
-        "print([name for name in sys.modules if name.startswith('fastnet.formats')])\n"
+        f"print([name for name in sys.modules if name.startswith({later})])\n"
         "print(set(fastnet.__all__) - set(dir(fastnet)))\n"
         "from fastnet import *\n"
-        "print(from_onnx.__module__, load is fastnet.load)\n"
+        "print(from_onnx.__module__, load is fastnet.load, fit.__module__, SGD is fastnet.SGD)\n"
     )
-    assert out.split("\n")[:3] == ["[]", "set()", "fastnet.formats.onnx_read True"]
+    assert out.split("\n")[:3] == ["[]", "set()", "fastnet.formats.onnx_read True fastnet.training True"]
     with pytest.raises(AttributeError, match="module 'fastnet' has no attribute 'from_nowhere'"):
         fastnet.from_nowhere  # noqa: B018
 
