@@ -3,9 +3,9 @@
 ``python -m benchmarks.startup --check`` prints every step and exits with 1 unless these hold: importing
 fastnet takes at most 1.15 times what importing Numba takes; a process that imports fastnet and predicts, its
 kernels in the cache, at most 0.15 s more than one that imports Numba and calls one cached function of one
-line; a first ``predict`` that compiles at most 6 s. ``--allow 2`` doubles these seconds, for a machine that is
-slow or busy. What does not hold is measured once more before it counts. Processes find the byte code of all
-modules in Python's cache, as those of any user do but the first.
+line; a first ``predict`` that compiles at most 6 s. ``--allow 2`` doubles these seconds, for a machine that
+is slow or busy. What does not hold is measured once more before it counts. Processes find the byte code of
+all modules in Python's cache, as those of any user do but the first.
 """
 
 from __future__ import annotations
