@@ -122,7 +122,7 @@ def _whole(count: int, lanes: int) -> int:
 
 
 def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
-    from fastnet.kernels import plan, target, ways
+    from fastnet.kernels import plan, table, target, ways
 
     compiled, zero = fused.kernels(ready.dtype), ready.dtype.type(0)
     sizes = [holder.params[0].shape for holder in ready.layers]
@@ -130,12 +130,14 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     fields = compiled.new_table()
     work = compiled.bind(x, out, ready.layers, compiled.program(activations), fields)
     work *= ready.dtype.itemsize
+    fields[table.X_ROW // 8] = sizes[0][0] * ready.dtype.itemsize  # as rows of x usually lie
     piece = min(piece_rows(batch, work, get_num_threads()), max(batch, 1))
     threads = min(get_num_threads(), -(-batch // piece)) or 1
     by_columns = strip_threads(batch, work) if batch else 1
     if by_columns > 1:
         threads, piece = by_columns, batch
-    choices = [plan.explained(zero, fields.ctypes.data, piece, i) for i in range(len(sizes))]
+    last = batch - piece if batch else 0, max(batch, 1)  # rows: of the last piece
+    choices = [plan.explained(zero, fields.ctypes.data, *last, i) for i in range(len(sizes))]
     by_samples, block, _ = choices[0]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
     reading = {

@@ -76,7 +76,7 @@ def by_layers(sizes, turned=False):
         ((40, 40), 3, True, {*ALWAYS, NARROW}),
         ((700, 700, 10), 4, False, {*ALWAYS, STREAMS}),
         ((700, 700, 4), 100, False, {*ALWAYS, NARROW, STREAMS}),
-        ((64, 0, 5), 100, False, {*ALWAYS, NARROW}),
+        ((300, 0, 40), 100, False, {*ALWAYS, NARROW}),
         ((1024, 1028), 2, False, {*ALWAYS, NARROW, STREAMS}),  # four columns in the last strip
         ((2, 4, 3), 1000, False, {SWEEP, STEPS, SAMPLES}),
         ((2, 4, 3), 1, False, {FEW}),

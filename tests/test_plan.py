@@ -48,6 +48,21 @@ def test_narrow_and_wide():
     assert only(fastnet.TwoLayerNet(160, 160, 160), 512).weights == ("in place",) * 2
 
 
+def test_rows_from_memory_are_not_turned():
+    """Outputs leave half of the lanes empty, but wait less for rows that no cache holds."""
+    layer = Affine(np.zeros((64, 8), np.float32), np.zeros(8, np.float32))
+    with limited(1):
+        few, many = (only(layer, rows, np.float32).orientation for rows in (10_000, 100_000))
+    assert few == "samples in lanes"
+    assert many == ("outputs in lanes" if target.zen() else "samples in lanes")
+
+
+def test_lanes_that_an_activation_leaves_empty_count():
+    layer = Affine(np.zeros((30, 20)), np.zeros(20))
+    assert only(layer, 1000).orientation == "outputs in lanes"
+    assert only(Sequential([layer, Sigmoid()]), 1000).orientation == "samples in lanes"
+
+
 def test_weights_are_looked_at_as_they_lie():
     memory = aligned_copy(np.zeros(160 * 160 + 2), np.dtype(float))
     few, many = ("streamed", "packed") if target.SPLITS_COST else ("in place", "in place")

@@ -109,7 +109,7 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
             function = load_int64(program + BYTES_DATA + P_RUN_FEW)
             lacks = FEW if function == 0 else NOTHING
         else:
-            by_samples, block = plan(zero, table, batch)
+            by_samples, block = plan(zero, table, 0, batch)
             lacks = lacking(zero, table, by_samples)
         if lacks != NOTHING:
             name = list_item(recipe, LACKS + lacks)

@@ -89,7 +89,7 @@ def compile_large(element: Any, digest: str, cache: bool) -> Any:
 @kernel
 def _fitting(zero, table, batch):
     """(samples in lanes?, rows of a block, scratch): as planned, or with smaller blocks if that fits."""
-    planned, rows = plan(zero, table, batch)
+    planned, rows = plan(zero, table, 0, batch)
     rows = min(rows, max(batch, 1))
     lanes = VECTOR_BYTES // size_of(zero)
     for by_samples in (planned, 1 - planned):

@@ -34,7 +34,7 @@ def compile_rows(kind: Any, digest: str, cache: bool) -> Any:
     def run_range(table, first, stop):
         digest  # noqa: B018
         zero = kind(0)
-        by_samples, block = plan(zero, table, stop - first)
+        by_samples, block = plan(zero, table, first, stop)
         lacks = lacking(zero, table, by_samples)
         if lacks != NOTHING:
             return 1 + lacks

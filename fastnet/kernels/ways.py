@@ -46,6 +46,8 @@ TURNED_ROWS = NARROW
 #: rows of x so many bytes behind its first come from beyond the caches, and are fetched before their turn. On
 #: a Zen 4 that takes half of the time of 300-1 x 20000, 0.6 of 100-10 x 100000; it was not measured elsewhere
 _DISTANT_X = 2 << 20 if zen() else 1 << 62
+#: so much of x comes from memory, not from the last cache
+_X_FROM_MEMORY = 12 << 20
 
 #: strips of columns are multiples of so many bytes of a row of weights, whole cache lines: then a strip's lie
 #: as its layer's do, and ask for no other scratch
@@ -100,6 +102,12 @@ def is_far(layer):
 def is_distant(behind):
     """Whether rows of x, so many bytes behind its first, come from beyond the caches."""
     return behind >= _DISTANT_X
+
+
+@kernel
+def is_from_memory(behind):
+    """Whether those, so many bytes in all, come from beyond the last cache, too."""
+    return behind >= _X_FROM_MEMORY
 
 
 @kernel
