@@ -1,7 +1,7 @@
 """Which orientation and block a call runs in: the smaller of two estimated costs.
 
-Estimates are in cycles of the fused multiply-add units, two vectors a cycle. They decide speed alone:
-the order of every sum, hence every bit of the result, is the same either way.
+Estimates are in cycles of the fused multiply-add units. They decide speed alone: the order of every sum,
+hence every bit of the result, is the same either way.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from fastnet.kernels.ways import (
     way,
 )
 
+#: vectors that are multiplied and added in a cycle: a Zen 4 takes halves of them
+_FMAS = 1 if zen() == 4 else 2
 #: fused multiply-add takes so many cycles, so a tile needs eight chains to keep two units busy
 _LATENCY = 4
 #: rounds of shuffles that transpose a square
 _ROUNDS = 4
-#: cycles that turning a vector of one column takes, through memory
-_TURN = 4
+#: cycles that turning a vector of one column takes, through memory, on the way in and out
+_TURN, _TURN_OUT = 4, 2
 #: and so many more where rows of x come from memory: turned, they wait for it, tiles do not. On a Zen 4 that
 #: halves the time of 16-16 x 200000, and 100-10 x 100000 takes 0.7; it was not measured elsewhere
-_TURN_FROM_MEMORY = 5 if zen() else 0
+_TURN_FROM_MEMORY = 7 if zen() == 4 else 0
 #: cycles for a tile beside its multiply-adds
 _TILE = 24
-#: cycles that an activation takes for a vector, for each byte of an element: 24 for float32
-_ACTIVATION = 6
+#: cycles that an activation takes for a vector, and for each byte of an element: 24 for float32, 32 for
+#: float64; and for a row of vectors, whose first it waits for
+_ACTIVATION, _ACTIVATION_BYTE, _ACTIVATED_ROW = 16, 2, 48
 #: scratch for the sums of a block, so that it stays in the caches
 _BLOCK_SCRATCH = 3 << 20
 #: and for the columns of a block of narrow layers, which is up to so many times as long: up to a tenth less
@@ -49,34 +52,32 @@ def plan(zero, table, first, stop):
     if 8 * batch < 5 * lanes:  # fewer rows than these leave the lanes too empty
         return 0, lanes
     layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
-    vecs = (min(batch, BLOCK_VECTORS * lanes) + lanes - 1) // lanes
-    rows = min(batch, BLOCK_VECTORS * lanes)
-    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    vecs, tiles = (batch + lanes - 1) // lanes, (batch + TILE_ROWS - 1) // TILE_ROWS
     by_samples, by_outputs, weights, widest = 0, 0, 0, 1
-    columns = load_int64(layers + FAN_IN)
+    columns, fan_out = load_int64(layers + FAN_IN), 0
+    vector_cycles = _ACTIVATION + _ACTIVATION_BYTE * size
     for i in range(depth):
         fan_in = load_int64(layers + i * LAYER_BYTES + FAN_IN)
         fan_out = load_int64(layers + i * LAYER_BYTES + FAN_OUT)
         weights += fan_in * fan_out * size
         widest = max(widest, fan_out)
         columns += fan_out
-        out_vecs = (fan_out + lanes - 1) // lanes
-        activation = load_int64(layers + i * LAYER_BYTES + ACTIVATION)
-        activate = _ACTIVATION * size if activation != IDENTITY else 0
-        if is_narrow(zero, fan_in, fan_out, rows):
-            by_outputs += (
-                fan_in * rows * (_ROUNDS + fan_out) // (2 * lanes) + fan_out * rows // lanes * activate
-            )
+        out_vecs, out_rows = (fan_out + lanes - 1) // lanes, batch
+        if is_narrow(zero, fan_in, fan_out, batch):
+            out_vecs, out_rows = 1, fan_out * batch // lanes
+            by_outputs += fan_in * batch * (_ROUNDS + fan_out) // (_FMAS * lanes)
         else:
-            by_outputs += rows * out_vecs * activate
-            by_outputs += max(fan_in * rows * out_vecs // 2, fan_in * _LATENCY * tiles)
+            by_outputs += max(fan_in * batch * out_vecs // _FMAS, fan_in * _LATENCY * tiles)
             by_outputs += tiles * ((out_vecs + PANEL_VECTORS - 1) // PANEL_VECTORS) * _TILE
-        by_samples += max(fan_in * fan_out * vecs // 2, fan_in * _LATENCY) + fan_out * vecs * activate
+        by_samples += max(fan_in * fan_out * vecs // _FMAS, fan_in * _LATENCY)
         by_samples += (
             (fan_out + TILE_ROWS - 1) // TILE_ROWS * (vecs + PANEL_VECTORS - 1) // PANEL_VECTORS * _TILE
         )
+        if load_int64(layers + i * LAYER_BYTES + ACTIVATION) != IDENTITY:
+            by_outputs += out_rows * (out_vecs * vector_cycles + _ACTIVATED_ROW)
+            by_samples += fan_out * (vecs * vector_cycles + _ACTIVATED_ROW)
     turn = _TURN + _TURN_FROM_MEMORY if is_from_memory(stop * load_int64(table + X_ROW)) else _TURN
-    by_samples += load_int64(layers + FAN_IN) * vecs * turn
+    by_samples += (load_int64(layers + FAN_IN) * turn + fan_out * _TURN_OUT) * vecs
     if weights > FAST_WEIGHTS:  # broadcast from afar for each block anew
         by_samples += by_samples
     if by_samples <= by_outputs:
