@@ -33,7 +33,10 @@ class Shortcut:
         Width of the result.
     """
 
-    __slots__ = ("__weakref__", "call", "compiled", "dense", "fan_out", "program", "recipe", "seen")
+    __slots__ = (
+        "__weakref__", "_kernels", "activations", "call", "compiled", "dense", "fan_out", "program", "recipe",
+        "seen",
+    )  # fmt: skip
 
     #: those in use, to be forgotten when the class or a method of a layer is replaced
     in_use: ClassVar[WeakSet[Shortcut]] = WeakSet()
@@ -44,15 +47,23 @@ class Shortcut:
         self.compiled = fused.kernels(dtype)
         self.seen = list(layers)
         self.dense = dense
+        self.activations = activations
         self.fan_out = fan_out
-        self.program: bytes = self.compiled.program(activations)
-        self.recipe: list[Any] = self.compiled.recipe(dense, self.program, self.seen)
+        self._find_kernels()
         #: (x, out or None, list of layers, recipe) -> result; None if refused, False if large
         self.call: Callable[[Any, Any, Any, list[Any]], Any] = self.compiled.predict
         Shortcut.in_use.add(self)
 
+    def _find_kernels(self) -> None:
+        """Have calls use all kernels that there are by now."""
+        self._kernels = len(self.compiled.kernels)
+        self.program: bytes = self.compiled.program(self.activations)
+        self.recipe: list[Any] = self.compiled.recipe(self.dense, self.program, self.seen)
+
     def run_large(self, x: np.ndarray[Any, Any], out: Any = None) -> np.ndarray[Any, Any] | None:
         """The result of what `call` found large, or None if this call has to take the long way."""
+        if self._kernels != len(self.compiled.kernels):  # else it would be told at each call
+            self._find_kernels()
         result: np.ndarray[Any, Any] = out
         if out is None:
             result = np.empty((len(x), self.fan_out) if x.ndim == 2 else self.fan_out, x.dtype)

@@ -94,3 +94,19 @@ def test_a_call_brings_what_it_needs(monkeypatch, sizes, rows, turned, needed, t
     with fastnet.threads.limited(threads):
         np.testing.assert_array_equal(bits(by_layers(sizes, turned).predict(x)), bits(want))
     assert set(compiled.kernels) == needed
+
+
+def test_large_calls_ask_once(monkeypatch):
+    """A network whose first call was small is told of what its large ones had compiled."""
+    net, rng = by_layers((30, 100, 2)), np.random.default_rng(1)
+    x, compiled, supplied = rng.standard_normal((5000, 30)), fused.kernels(np.dtype(float)), []
+    want, supply = bits(net.predict(x)), compiled.supply
+    monkeypatch.setattr(compiled, "supply", lambda *args: supplied.append(args[1]) or supply(*args))
+    monkeypatch.setattr(compiled, "kernels", {})
+    net = by_layers((30, 100, 2))
+    with fastnet.threads.limited(1):
+        net.predict(x[:1])
+        for _ in range(3):
+            before = len(supplied)
+            np.testing.assert_array_equal(bits(net.predict(x)), want)
+    assert len(supplied) == before <= 3
