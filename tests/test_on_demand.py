@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise, product
 
+import numba
 import numpy as np
 import pytest
+from numba.core.types.functions import BaseFunction
 
 import fastnet
 from fastnet import fused
-from fastnet.kernels import table, target, ways
+from fastnet.kernels import jit, table, target, ways
 from fastnet.kernels.jit import OPTIONS, njit
 from tests.test_bits import DTYPES, bits
 
@@ -110,3 +112,29 @@ def test_large_calls_ask_once(monkeypatch):
             before = len(supplied)
             np.testing.assert_array_equal(bits(net.predict(x)), want)
     assert len(supplied) == before <= 3
+
+
+def test_numba_is_left_as_it_was(monkeypatch):
+    """While kernels compile, signatures of Numba's functions are looked up; nobody else's code is in this."""
+    during, make = [], jit._find_call_type
+
+    def find(*args):
+        during.append(BaseFunction.get_call_type is jit._call_type)
+        return make(*args)
+
+    monkeypatch.setattr(jit, "_find_call_type", find)
+    monkeypatch.setattr(jit, "_call_types", {})
+
+    @jit.kernel
+    def twice(x):
+        return x + x
+
+    @jit.njit(**OPTIONS)
+    def compiled(x):
+        return twice(x) + x
+
+    compiled.compile((numba.int64,))
+    assert compiled(3) == 9
+    assert during
+    assert all(during)
+    assert BaseFunction.get_call_type is make
