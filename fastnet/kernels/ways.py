@@ -87,8 +87,11 @@ def straddles(layer):
 @kernel
 def may_be_streamed(zero, layer):
     """Whether `way` may choose STREAMED or STRADDLING, for some number of rows."""
-    weights = load_int64(layer + FAN_IN) * load_int64(layer + FAN_OUT) * size_of(zero)
-    return weights > FEW_ROWS_WEIGHTS or straddles(layer)  # more rows than those never stream
+    size = size_of(zero)
+    fan_in, row_bytes = load_int64(layer + FAN_IN), load_int64(layer + FAN_OUT) * size
+    aside = fan_in >= CHUNK and row_bytes >= STRADDLING_BYTES and straddles(layer)
+    large = fan_in * row_bytes > FEW_ROWS_WEIGHTS  # more rows than those never stream
+    return load_int64(layer + W_COL) == size and (large or aside)
 
 
 @kernel
