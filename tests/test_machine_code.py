@@ -25,7 +25,9 @@ TARGETS = {
 }
 ORDINARY = ("host", "haswell")
 #: kernels that compute; the others read headers and choose
-COMPUTE = {"sweep_tiles", "run_layer", "run_narrow", "step", "run_few", "alone"}
+COMPUTE = {"sweep_tiles", "run_narrow", "run_streams", "step", "run_few", "alone"}
+#: some of those
+CHOOSE = {"run_layer", "run_samples", "predict", "bind"}
 #: what threads share work by, and what they run
 SHARING = {"share", "serve", "run_range", "take_strips"}
 REGISTERS = {64: "zmm", 32: "ymm", 16: "xmm"}
@@ -92,7 +94,14 @@ def test_bits_of_every_target(compilation):
 
 def test_every_kernel_is_there(compilation):
     _, codes, _ = compilation
-    assert {code.name for code in codes} >= {*COMPUTE, "run_samples", "predict", "bind", *SHARING}
+    assert {code.name for code in codes} >= {
+        *COMPUTE,
+        "run_layer",
+        "run_samples",
+        "predict",
+        "bind",
+        *SHARING,
+    }
     assert [code.dtype for code in codes].count("float32") * 2 == len(codes) >= 12
 
 
@@ -119,7 +128,7 @@ def neon(tmp_path_factory):
 
 
 def test_neon_has_no_defects(neon):
-    assert {code.name for code in neon} >= {*COMPUTE, "run_samples", "predict", "bind", *SHARING}
+    assert {code.name for code in neon} >= COMPUTE | CHOOSE | SHARING
     assert {(code.name, code.dtype): found for code in neon if (found := defects(code))} == {}
 
 
