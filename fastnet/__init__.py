@@ -55,7 +55,7 @@ __all__ = [
     "warmup",
 ]
 
-#: what is imported by who first asks for it: all of it would be half of the time of an import
+#: what is imported by who first asks for it: all of it would be two fifths of the time of an import
 _LATER = {
     "SGD": "optimizers",
     "Adam": "optimizers",

@@ -26,7 +26,7 @@ TARGETS = {
 ORDINARY = ("host", "haswell")
 #: kernels that compute; the others read headers and choose
 COMPUTE = {"sweep_tiles", "run_narrow", "run_streams", "step", "run_few", "alone"}
-#: some of those
+#: some of the others
 CHOOSE = {"run_layer", "run_samples", "predict", "bind"}
 #: what threads share work by, and what they run
 SHARING = {"share", "serve", "run_range", "take_strips"}

@@ -205,7 +205,7 @@ def test_import_is_light_and_the_first_call_is_not():
 
 
 def test_formats_and_training_are_imported_by_who_asks():
-    """They are half of what an import takes; and are found like everything else."""
+    """They are two fifths of what an import takes; and are found like everything else."""
     later = (
         "fastnet.formats",
         "fastnet.training",
