@@ -14,8 +14,17 @@ from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.primitives import call, load_int64, size_of
-from fastnet.kernels.table import IDENTITY, SWEEP
-from fastnet.kernels.target import CACHE_LINE, MOST_ROWS, PANEL_ROW, TILE_ROWS, TILES, VECTOR_BYTES
+from fastnet.kernels.table import CHUNK, IDENTITY, SWEEP
+from fastnet.kernels.target import (
+    CACHE_LINE,
+    HELD_VECTORS,
+    MOST_ROWS,
+    PANEL_ROW,
+    PANEL_VECTORS,
+    TILE_ROWS,
+    TILES,
+    VECTOR_BYTES,
+)
 from fastnet.kernels.tile import tile
 
 _WIDEST = max(TILES[1])
@@ -55,6 +64,7 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
         beyond = 0
         if ahead == c:
             beyond, ahead_k = ahead_k, 0
+        tallest = HELD_VECTORS if depth > CHUNK else PANEL_VECTORS
         line = 0
         while rows > 0:
             height = tile_height(rows)
@@ -68,7 +78,8 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
             while v < vecs or rest > 0:
                 part = 0
                 if v < vecs:
-                    width = _TILE_WIDTH[height * (_WIDEST + 1) + min(vecs - v, _WIDEST)]
+                    widest = tallest if height == TILE_ROWS else _WIDEST
+                    width = _TILE_WIDTH[height * (_WIDEST + 1) + min(vecs - v, widest)]
                 else:
                     width, part, rest = 1, rest, 0
                 here = c + v * VECTOR_BYTES

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from fastnet.kernels import vector
 from fastnet.kernels.primitives import itemsize
 from fastnet.kernels.table import CHUNK
-from fastnet.kernels.target import CACHE_LINE, PANEL_ROW, PANEL_VECTORS, TILE_ROWS, TILES, VECTOR_BYTES, zen
+from fastnet.kernels.target import (
+    CACHE_LINE,
+    HELD_VECTORS,
+    PANEL_ROW,
+    PANEL_VECTORS,
+    TILE_ROWS,
+    TILES,
+    VECTOR_BYTES,
+    is_held,
+    zen,
+)
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
@@ -20,7 +32,7 @@ _INT = types.int64
 _KEY_ROW, _PACKING, _MASKED = 128, 64, 32
 #: of the tallest tiles, those so wide fetch what comes: the widest; and where it was measured the narrowest,
 #: too, for which 64-8 x 100000 float64 took half of the time
-_FETCHING = (1, PANEL_VECTORS) if zen() else (PANEL_VECTORS,)
+_FETCHING = (1, HELD_VECTORS, PANEL_VECTORS) if zen() else (PANEL_VECTORS,)
 
 
 @intrinsic
@@ -50,11 +62,11 @@ def tile(
 
     C is `rows` by `vecs` vectors; A is broadcast element by element, of any strides; the vectors of B lie
     side by side in each of its `depth` rows. With `add`, C += init + A B. Chunks after the first start from
-    zero and are added to C, which stays in the first-level cache meanwhile. With `lanes` > 0 (one vector
-    wide only), no more than that many lanes of B and init are read. With `pack`, TILE_ROWS rows only, the
-    vectors of B are stored there as they pass, as a panel. Some of the tallest tiles fetch a line of cache
-    for each k, from `ahead` on in steps of `ahead_k`. All sizes of tile are emitted here, and chosen by a
-    switch on rows and vecs.
+    zero and are added to what came before: in registers if there are enough, else in C, which stays in the
+    first-level cache meanwhile. With `lanes` > 0 (one vector wide only), no more than that many lanes of B
+    and init are read. With `pack`, TILE_ROWS rows only, the vectors of B are stored there as they pass, as a
+    panel. Some of the tallest tiles fetch a line of cache for each k, from `ahead` on in steps of `ahead_k`.
+    All sizes of tile are emitted here, and chosen by a switch on rows and vecs.
     """
     size = itemsize(zero)
 
@@ -105,7 +117,12 @@ def _emit_tile(
     def at(address: Any, r: int, row: Any, v: int, step: Any) -> Any:
         return b.add(b.add(address, b.mul(row, I64(r))), b.mul(step, I64(v)))
 
-    wide = I64(VECTOR_BYTES)
+    def place(r: int, v: int) -> Any:
+        return at(c, r, c_row, v, I64(VECTOR_BYTES))
+
+    def in_c(r: int, v: int) -> Any:
+        return vector.load_vector(b, place(r, v), size).v
+
     start = {(r, v): load(at(init, r, init_row, v, init_vec)) for r, v in grid}
     # left alone, each row's address becomes the one before it plus a stride: a chain as long as the sums'
     a_rows = [b.mul(a_row, I64(r)) for r in range(height)]
@@ -113,13 +130,19 @@ def _emit_tile(
     if ahead is not None:  # a wide layer's sums wait in a farther cache while the loop runs
         for r, line in product(range(height), range(0, width * VECTOR_BYTES, CACHE_LINE)):
             vector.prefetch(b, b.add(b.add(c, b.mul(c_row, I64(r))), I64(line)), 3)
+    held = is_held(height, width)
+    if held:
+        none = {key: ir.Constant(start[key].v.type, ir.Undefined) for key in grid}
+        earlier = _where(b, add, lambda: {(r, v): in_c(r, v) for r, v in grid}, none)
     before = b.block
     chunk, loop, after = (b.append_basic_block(name) for name in ("chunk", "k", "k_done"))
     following, done = b.append_basic_block("following"), b.append_basic_block("done")
     b.branch(chunk)
 
-    # a chunk of inputs: its sums start from zero, but those of the first from init, and are added to C
+    # a chunk of inputs: its sums start from zero, but those of the first from init, and are added to earlier
+    # ones
     b.position_at_end(chunk)
+    total = {key: b.phi(start[key].v.type) for key in grid} if held else {}
     begin = {key: b.phi(start[key].v.type) for key in grid}
     rest, adds = b.phi(I64), b.phi(add.type)
     walks = [(a, a_k), (b_address, b_k)]
@@ -171,15 +194,16 @@ def _emit_tile(
         final[key] = b.phi(start[key].v.type)
         final[key].add_incoming(begin[key], chunk)
         final[key].add_incoming(acc[key].v, loop)
-    with b.if_else(b.icmp_signed("!=", adds, I64(0))) as (more, plain):
-        with more:
-            for r, v in grid:
-                address = at(c, r, c_row, v, wide)
-                total = vector.load_vector(b, address, size) + vector.Vec(b, final[r, v])
-                vector.store(b, total.v, address)
-        with plain:
-            for r, v in grid:
-                vector.store(b, final[r, v], at(c, r, c_row, v, wide))
+    if held:
+        final = _where(b, adds, lambda: {key: _sum(b, total[key], final[key]) for key in grid}, final)
+    else:
+        with b.if_else(b.icmp_signed("!=", adds, I64(0))) as (more, plain):
+            with more:
+                for r, v in grid:
+                    vector.store(b, _sum(b, in_c(r, v), final[r, v]), place(r, v))
+            with plain:
+                for r, v in grid:
+                    vector.store(b, final[r, v], place(r, v))
     remaining = b.sub(rest, count)
     b.cbranch(b.icmp_signed(">", remaining, I64(0)), following, done)
     b.position_at_end(following)
@@ -192,7 +216,32 @@ def _emit_tile(
     ):
         variable.add_incoming(first, before)
         variable.add_incoming(next_one, following)
+    for key in total:
+        total[key].add_incoming(earlier[key], before)
+        total[key].add_incoming(final[key], following)
     for key in grid:
         begin[key].add_incoming(start[key].v, before)
         begin[key].add_incoming(start[key].like(0.0).v, following)
     b.position_at_end(done)
+    for r, v in total:
+        vector.store(b, final[r, v], place(r, v))
+
+
+def _sum(b: Any, one: Any, other: Any) -> Any:
+    return (vector.Vec(b, one) + vector.Vec(b, other)).v
+
+
+def _where(b: Any, flag: Any, values: Callable[[], dict[Any, Any]], others: dict[Any, Any]) -> dict[Any, Any]:
+    """What `values` emits where the flag is not 0, `others` where it is."""
+    before, some, joined = b.block, b.append_basic_block("some"), b.append_basic_block("joined")
+    b.cbranch(b.icmp_signed("!=", flag, I64(0)), some, joined)
+    b.position_at_end(some)
+    emitted = values()
+    b.branch(joined)
+    b.position_at_end(joined)
+    chosen = {}
+    for key, value in emitted.items():
+        chosen[key] = b.phi(value.type)
+        chosen[key].add_incoming(value, some)
+        chosen[key].add_incoming(others[key], before)
+    return chosen
