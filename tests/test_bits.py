@@ -14,6 +14,7 @@ import pytest
 
 import fastnet
 from fastnet.kernels import ways
+from fastnet.kernels.target import VECTOR_BYTES
 from fastnet.threads import limited
 from tests.cases import LAYOUTS
 
@@ -194,6 +195,20 @@ def test_sigmoid_of_any_count(dtype):
     assert harness.differing(range(1, SMALL + 1)) == []
     for offset in range(64):
         assert (bits(fastnet.Sigmoid().forward(moved(x, offset))) == harness.alone).all(), f"at {offset}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [fastnet.Sigmoid, fastnet.Tanh])
+def test_activation_of_every_vector_of_a_tile(activation, dtype):
+    """Behind tiles of one to eight rows of any number of vectors: as on its own, once, and nowhere else."""
+    rng, lanes = np.random.RandomState(0), VECTOR_BYTES // np.dtype(dtype).itemsize
+    for width in [1, *(vecs * lanes + more for vecs in range(1, 11) for more in (0, 1))]:
+        affine = fastnet.Affine(rng.randn(3, width).astype(dtype), rng.randn(width).astype(dtype))
+        net = fastnet.Sequential([affine, activation()])
+        for batch in [*range(1, 14), 12 * lanes + 1]:
+            x = 3 * rng.randn(batch, 3).astype(dtype)
+            want = activation().forward(affine.forward(x))
+            assert (bits(net.predict(x)) == bits(want)).all(), f"{batch} rows of {width}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -160,14 +160,14 @@ def make_entries(digest: str, cache: bool) -> tuple[Any, ...]:
                 softmax_rows(zero, x, width * size, out, width * size, count // width, width)
             return
         vecs = count * size // VECTOR_BYTES
-        activate(zero, activation, x, out, vecs)
+        activate(zero, activation, x, out, 1, 0, vecs)
         done = vecs * VECTOR_BYTES
         rest = count - done // size
         if rest > 0:
             room = stack_bytes(VECTOR_BYTES)
             clear_vector(zero, room)
             copy_block(zero, x + done, 0, size, 1, rest, room, 0, size)
-            activate(zero, activation, room, room, 1)
+            activate(zero, activation, room, room, 1, 0, 1)
             copy_block(zero, room, 0, size, 1, rest, out + done, 0, size)
 
     functions = predict, bind, alone

@@ -133,14 +133,14 @@ def activate_elements(zero, activation, source, target, count):
     """An activation, element by element, of so many side by side."""
     size = size_of(zero)
     vecs = count * size // VECTOR_BYTES
-    activate(zero, activation, source, target, vecs)
+    activate(zero, activation, source, target, 1, 0, vecs)
     done = vecs * VECTOR_BYTES
     rest = count - done // size
     if rest > 0:
         room = stack_bytes(VECTOR_BYTES)
         clear_vector(zero, room)
         copy_rows(zero, source + done, 0, size, 1, rest, room, 0, size)
-        activate(zero, activation, room, room, 1)
+        activate(zero, activation, room, room, 1, 0, 1)
         copy_rows(zero, room, 0, size, 1, rest, target + done, 0, size)
 
 

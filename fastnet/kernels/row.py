@@ -175,7 +175,7 @@ def run_small(zero, table, rows):
             if activation == SOFTMAX:
                 softmax_rows(zero, here, 0, here, 0, 1, fan_out)
             else:
-                activate(zero, activation, here, here, (fan_out + lanes - 1) // lanes)
+                activate(zero, activation, here, here, 1, 0, (fan_out + lanes - 1) // lanes)
             a, a_k = here, size
             here, there = there, here
         out = load_int64(table + OUT) + row * load_int64(table + OUT_ROW)

@@ -90,8 +90,7 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
                 )  # fmt: skip
                 v += width
             if activation != IDENTITY:
-                for r in range(height):
-                    activate(zero, activation, c + r * c_row, c + r * c_row, whole)
+                activate(zero, activation, c, c, height, c_row, whole)
             if pack:
                 b, b_k, pack = pack, PANEL_ROW, 0
             line, ahead = line + CACHE_LINE, ahead + CACHE_LINE
