@@ -138,7 +138,7 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
         threads, piece = by_columns, batch
     last = batch - piece if batch else 0, max(batch, 1)  # rows: of the last piece
     choices = [plan.explained(zero, fields.ctypes.data, *last, i) for i in range(len(sizes))]
-    by_samples, block, _ = choices[0]
+    by_samples, block = bool(choices[0][0]), choices[0][1]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
     reading = {
         ways.IN_PLACE: "in place",
@@ -158,5 +158,8 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
         threads,
         "columns" if by_columns > 1 else "rows",
         piece,
-        _share(sizes, batch, piece, lanes, bool(by_samples)),
+        # rows of outputs may end with half a vector
+        _share(
+            sizes, batch, piece, lanes // 2 if target.PART_BYTES and not by_samples else lanes, by_samples
+        ),
     )

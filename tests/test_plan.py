@@ -49,12 +49,22 @@ def test_narrow_and_wide():
 
 
 def test_rows_from_memory_are_not_turned():
-    """Outputs leave half of the lanes empty, but wait less for rows that no cache holds: on a Zen 4."""
-    layer = Affine(np.zeros((64, 8), np.float32), np.zeros(8, np.float32))
+    """Outputs leave many of the lanes empty, but wait less for rows that no cache holds: on a Zen 4."""
+    layer = Affine(np.zeros((64, 9), np.float32), np.zeros(9, np.float32))
     with limited(1):
         few, many = (only(layer, rows, np.float32).orientation for rows in (10_000, 100_000))
     expected = ("samples in lanes", "outputs in lanes") if target.zen() == 4 else (few, few)
     assert (few, many) == expected
+
+
+def test_half_a_vector_is_half_of_the_work():
+    """Of outputs in the lanes, where halves of vectors are multiplied in half of the time."""
+    expected = "outputs in lanes" if target.PART_BYTES else "samples in lanes"
+    with limited(1):
+        for fan_out, orientation in ((8, expected), (9, "samples in lanes")):
+            layer = Affine(np.zeros((64, fan_out), np.float32), np.zeros(fan_out, np.float32))
+            if target.VECTOR_BYTES == 64:
+                assert only(layer, 10_000, np.float32).orientation == orientation
 
 
 def test_activations_count():

@@ -120,6 +120,23 @@ def copy_rows(zero, source, source_row, source_col, rows, columns, out, out_row,
 
 
 @kernel
+def copy_together(zero, source, source_row, rows, columns, target):
+    """Rows side by side, by whole vectors as long as what they write too much is written again."""
+    size = size_of(zero)
+    lanes = VECTOR_BYTES // size
+    vecs = (columns + lanes - 1) // lanes
+    quick = max(rows - (vecs * lanes - 1) // columns, 0)
+    for i in range(quick):
+        for v in range(vecs):
+            at = v * VECTOR_BYTES
+            copy_vector(zero, source + i * source_row + at, target + i * columns * size + at)
+    copy_rows(
+        zero, source + quick * source_row, source_row, size, rows - quick, columns,
+        target + quick * columns * size, columns * size, size,
+    )  # fmt: skip
+
+
+@kernel
 def pack_panels(zero, table, w, w_row, w_col, depth, columns, panels, panel_bytes):
     """Columns of W, a panel's width after the other, each panel's rows without a gap between them."""
     size = size_of(zero)

@@ -7,7 +7,13 @@ from numba import types
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import outputs_in_lanes, samples_in_lanes
-from fastnet.kernels.layout import copy_rows, lanes_to_samples, padded_row, samples_to_lanes
+from fastnet.kernels.layout import (
+    copy_rows,
+    copy_together,
+    lanes_to_samples,
+    padded_row,
+    samples_to_lanes,
+)
 from fastnet.kernels.primitives import allocate, call, clear_vector, free, load_int64, size_of, splat_element
 from fastnet.kernels.stream import streamed_bytes
 from fastnet.kernels.table import (
@@ -134,6 +140,7 @@ def compile_run_outputs(element, digest, cache):
         size = size_of(zero)
         x, x_row, x_col = load_int64(table + X), load_int64(table + X_ROW), load_int64(table + X_COL)
         out, out_row = load_int64(table + OUT), load_int64(table + OUT_ROW)
+        out_col = load_int64(table + OUT_COL)
         layers, depth = table + CALL_BYTES, load_int64(table + DEPTH)
         most, _, _ = widest_layer(table)
         zeros = scratch
@@ -161,7 +168,10 @@ def compile_run_outputs(element, digest, cache):
                 one, other = other, one
             if copied:
                 fan_out = load_int64(layers + (depth - 1) * LAYER_BYTES + FAN_OUT)
-                copy_rows(zero, a, a_row, size, rows, fan_out, target, out_row, load_int64(table + OUT_COL))
+                if out_col == size and out_row == fan_out * size and fan_out > 0:
+                    copy_together(zero, a, a_row, rows, fan_out, target)
+                else:
+                    copy_rows(zero, a, a_row, size, rows, fan_out, target, out_row, out_col)
             first += rows
         return 0
 

@@ -10,7 +10,7 @@ from fastnet.kernels.jit import OPTIONS, kernel, njit
 from fastnet.kernels.network import result_rows
 from fastnet.kernels.primitives import load_int64, size_of
 from fastnet.kernels.table import ACTIVATION, CALL_BYTES, DEPTH, FAN_IN, FAN_OUT, IDENTITY, LAYER_BYTES, X_ROW
-from fastnet.kernels.target import BLOCK_VECTORS, PANEL_VECTORS, TILE_ROWS, VECTOR_BYTES, zen
+from fastnet.kernels.target import BLOCK_VECTORS, PANEL_VECTORS, PART_BYTES, TILE_ROWS, VECTOR_BYTES, zen
 from fastnet.kernels.ways import (
     BLOCK_ROWS,
     FAR_BLOCK_ROWS,
@@ -67,7 +67,8 @@ def plan(zero, table, first, stop):
             out_vecs, out_rows = 1, fan_out * batch // lanes
             by_outputs += fan_in * batch * (_ROUNDS + fan_out) // (_FMAS * lanes)
         else:
-            by_outputs += max(fan_in * batch * out_vecs // _FMAS, fan_in * _LATENCY * tiles)
+            halves = (2 * fan_out + lanes - 1) // lanes if PART_BYTES else 2 * out_vecs
+            by_outputs += max(fan_in * batch * halves // (2 * _FMAS), fan_in * _LATENCY * tiles)
             by_outputs += tiles * ((out_vecs + PANEL_VECTORS - 1) // PANEL_VECTORS) * _TILE
         by_samples += max(fan_in * fan_out * vecs // _FMAS, fan_in * _LATENCY)
         by_samples += (

@@ -15,11 +15,10 @@ from fastnet.kernels.activations import activate
 from fastnet.kernels.cache import c_function
 from fastnet.kernels.jit import kernel
 from fastnet.kernels.layer import outputs_in_lanes
-from fastnet.kernels.layout import copy_rows, padded_row
+from fastnet.kernels.layout import copy_rows, copy_together, padded_row
 from fastnet.kernels.primitives import (
     call,
     clear_vector,
-    copy_vector,
     load_int64,
     size_of,
     stack_bytes,
@@ -100,7 +99,7 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
                 pieces, panels,
             )  # fmt: skip
             if not whole:
-                _copy_together(zero, wide, padded, here, fan_out, target)
+                copy_together(zero, wide, padded, here, fan_out, target)
             if activation == SOFTMAX:
                 softmax_of_rows(zero, table, target, row, here, fan_out)
             elif activation != IDENTITY:
@@ -109,23 +108,6 @@ def compile_product(element: Any, digest: str, cache: bool) -> Any:
         return 0
 
     return run_product
-
-
-@kernel
-def _copy_together(zero, source, source_row, rows, columns, target):
-    """Rows side by side, by whole vectors as long as what they write too much is written again."""
-    size = size_of(zero)
-    lanes = VECTOR_BYTES // size
-    vecs = (columns + lanes - 1) // lanes
-    quick = max(rows - (vecs * lanes - 1) // columns, 0)
-    for i in range(quick):
-        for v in range(vecs):
-            at = v * VECTOR_BYTES
-            copy_vector(zero, source + i * source_row + at, target + i * columns * size + at)
-    copy_rows(
-        zero, source + quick * source_row, source_row, size, rows - quick, columns,
-        target + quick * columns * size, columns * size, size,
-    )  # fmt: skip
 
 
 @kernel

@@ -18,6 +18,7 @@ from fastnet.kernels.target import (
     HELD_VECTORS,
     PANEL_ROW,
     PANEL_VECTORS,
+    PART_BYTES,
     TILE_ROWS,
     TILES,
     VECTOR_BYTES,
@@ -28,8 +29,8 @@ from fastnet.kernels.vector import I64
 
 _INT = types.int64
 
-#: a size of tile as one number: rows times _KEY_ROW, and vectors or _MASKED, and perhaps _PACKING
-_KEY_ROW, _PACKING, _MASKED = 128, 64, 32
+#: a size of tile as one number: rows times _KEY_ROW, and vectors or _MASKED or _HALF, and perhaps _PACKING
+_KEY_ROW, _PACKING, _MASKED, _HALF = 128, 64, 32, 33
 #: of the tallest tiles, those so wide fetch what comes: the widest; and where it was measured the narrowest,
 #: too, for which 64-8 x 100000 float64 took half of the time
 _FETCHING = (1, HELD_VECTORS, PANEL_VECTORS) if zen() else (PANEL_VECTORS,)
@@ -64,16 +65,18 @@ def tile(
     side by side in each of its `depth` rows. With `add`, C += init + A B. Chunks after the first start from
     zero and are added to what came before: in registers if there are enough, else in C, which stays in the
     first-level cache meanwhile. With `lanes` > 0 (one vector wide only), no more than that many lanes of B
-    and init are read. With `pack`, TILE_ROWS rows only, the vectors of B are stored there as they pass, as a
-    panel. Some of the tallest tiles fetch a line of cache for each k, from `ahead` on in steps of `ahead_k`.
-    All sizes of tile are emitted here, and chosen by a switch on rows and vecs.
+    and init are read, and at least as many of C are written. With `pack`, TILE_ROWS rows only, the vectors
+    of B are stored there as they pass, as a panel. Some of the tallest tiles fetch a line of cache for each
+    k, from `ahead` on in steps of `ahead_k`. All sizes of tile are emitted here, and chosen by a switch on
+    rows and vecs.
     """
     size = itemsize(zero)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, rows, vecs, lanes, *operands, pack, ahead, ahead_k = args
         done = b.append_basic_block("tile_done")
-        flag = b.select(b.icmp_signed(">", lanes, I64(0)), I64(_MASKED), vecs)
+        masked = b.select(b.icmp_signed(">", lanes, I64(PART_BYTES // size)), I64(_MASKED), I64(_HALF))
+        flag = b.select(b.icmp_signed(">", lanes, I64(0)), masked, vecs)
         flag = b.select(b.icmp_signed("!=", pack, I64(0)), b.add(flag, I64(_PACKING)), flag)
         never = b.append_basic_block("tile_never")
         choice = b.switch(b.add(b.mul(rows, I64(_KEY_ROW)), flag), never)
@@ -81,16 +84,17 @@ def tile(
             b.unreachable()
         for height, widths in TILES.items():
             tallest = height == TILE_ROWS
-            for width, masked, packing in product(widths, (False, True), (False, True)):
-                if (masked and width > 1) or (packing and not tallest):
+            kinds = [(width, width, VECTOR_BYTES) for width in widths] + [(_MASKED, 1, VECTOR_BYTES)]
+            kinds += [(_HALF, 1, PART_BYTES)] if PART_BYTES else []
+            for (kind, width, wide), packing in product(kinds, (False, True)):
+                if packing and not tallest:
                     continue
                 block = b.append_basic_block("tile")
-                key = height * _KEY_ROW + packing * _PACKING + (_MASKED if masked else width)
-                choice.add_case(I64(key), block)
+                choice.add_case(I64(height * _KEY_ROW + packing * _PACKING + kind), block)
                 b.position_at_end(block)
                 _emit_tile(
-                    b, size, height, width,
-                    lanes if masked else None,
+                    b, size, height, width, wide,
+                    lanes if kind >= _MASKED else None,
                     pack if packing else None,
                     (ahead, ahead_k) if tallest and width in _FETCHING else None,
                     operands,
@@ -103,15 +107,16 @@ def tile(
 
 
 def _emit_tile(
-    b: Any, size: int, height: int, width: int, lanes: Any, pack: Any, ahead: Any, operands: Any
+    b: Any, size: int, height: int, width: int, wide: int, lanes: Any, pack: Any, ahead: Any, operands: Any
 ) -> None:
+    """Of vectors of `wide` bytes."""
     a, a_row, a_k, b_address, b_k, init, init_row, init_vec, c, c_row, depth, add = operands
     grid = [(r, v) for r in range(height) for v in range(width)]
-    mask = None if lanes is None else vector.first_lanes(b, lanes, size)
+    mask = None if lanes is None else vector.first_lanes(b, lanes, size, wide // size)
 
     def load(address: Any) -> vector.Vec:
         if mask is None:
-            return vector.load_vector(b, address, size)
+            return vector.load_vector(b, address, size, wide)
         return vector.load_masked(b, address, mask, size)
 
     def at(address: Any, r: int, row: Any, v: int, step: Any) -> Any:
@@ -121,7 +126,7 @@ def _emit_tile(
         return at(c, r, c_row, v, I64(VECTOR_BYTES))
 
     def in_c(r: int, v: int) -> Any:
-        return vector.load_vector(b, place(r, v), size).v
+        return vector.load_vector(b, place(r, v), size, wide).v
 
     start = {(r, v): load(at(init, r, init_row, v, init_vec)) for r, v in grid}
     # left alone, each row's address becomes the one before it plus a stride: a chain as long as the sums'
@@ -160,7 +165,7 @@ def _emit_tile(
         vector.prefetch(b, now[-1], 2)
     a_here, b_now = vector.opaque(b, now[0]), now[1]
     if height < width:  # hold the broadcasts, take the vectors one at a time
-        splats = [vector.load_splat(b, b.add(a_here, a_rows[r]), size) for r in range(height)]
+        splats = [vector.load_splat(b, b.add(a_here, a_rows[r]), size, wide) for r in range(height)]
         for v in range(width):
             vec = load(b.add(b_now, I64(v * VECTOR_BYTES)))
             for r in range(height):
@@ -171,7 +176,7 @@ def _emit_tile(
             for v, vec in enumerate(loaded):
                 vector.store(b, vec.v, b.add(now[2], I64(v * VECTOR_BYTES)))
         for r in range(height):
-            one = vector.load_splat(b, b.add(a_here, a_rows[r]), size)
+            one = vector.load_splat(b, b.add(a_here, a_rows[r]), size, wide)
             for v in range(width):
                 acc[r, v] = one.fma(loaded[v], acc[r, v])
     step = [b.add(a_here if i == 0 else here, walks[i][1]) for i, here in enumerate(now)]

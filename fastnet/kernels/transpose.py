@@ -6,6 +6,7 @@ No more is read or written than there is, but whole vectors on the side of the l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -15,7 +16,7 @@ from numba.extending import intrinsic
 
 from fastnet.kernels import rearrange, vector
 from fastnet.kernels.primitives import itemsize
-from fastnet.kernels.target import VECTOR_BYTES
+from fastnet.kernels.target import PART_BYTES, VECTOR_BYTES
 from fastnet.kernels.vector import I64
 
 _INT = types.int64
@@ -63,10 +64,24 @@ def turn_in(b: ir.IRBuilder, size: int) -> ir.Function:
             for i, row in enumerate(rearrange.turn_halves(read)):
                 vector.store(b, row.v, b.add(target, b.mul(target_row, I64(i))))
 
+        def move_square() -> None:
+            if not PART_BYTES:
+                move(lambda address: vector.load_vector(b, address, size), I64)
+                return
+            wide, e = PART_BYTES // size, 16 // size
+            for r, k in product(range(0, lanes, wide), range(0, lanes, e)):
+                here = [
+                    b.add(source, b.add(b.mul(source_row, I64(r + i)), I64(k * size))) for i in range(wide)
+                ]
+                pieces = [vector.load_pieces(b, here[i::e], size, PART_BYTES) for i in range(e)]
+                for i, column in enumerate(rearrange.turn_pieces(pieces)):
+                    into = b.add(target, b.mul(target_row, I64(k + i)))
+                    vector.store(b, column.v, b.add(into, I64(r * size)))
+
         whole = b.and_(*(b.icmp_signed(">=", count, I64(lanes)) for count in (rows, columns)))
         with b.if_else(whole) as (square, part):
             with square:
-                move(lambda address: vector.load_vector(b, address, size), I64)
+                move_square()
             with part:
                 _by_width(b, columns, lanes, move_half, move_part)
 

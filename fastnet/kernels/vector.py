@@ -119,7 +119,8 @@ def itemsize_of(vec: Vec) -> int:
     return 4 if isinstance(vec.v.type.element, ir.FloatType) else 8
 
 
-# -- memory: addresses are 64-bit integers; no alignment is assumed, as NumPy promises none
+# -- memory: addresses are 64-bit integers; no alignment is assumed, as NumPy promises none. Widths are of
+# vectors, in bytes
 
 
 def vector_type(itemsize: int, together: int = 1) -> ir.VectorType:
@@ -131,9 +132,11 @@ def load(b: ir.IRBuilder, address: ir.Value, ty: ir.Type) -> ir.Value:
     return value
 
 
-def load_pieces(b: ir.IRBuilder, addresses: Sequence[ir.Value], itemsize: int) -> Vec:
+def load_pieces(
+    b: ir.IRBuilder, addresses: Sequence[ir.Value], itemsize: int, width: int = VECTOR_BYTES
+) -> Vec:
     """A vector of pieces, each from its address; most are put in place by the load itself."""
-    n = VECTOR_BYTES // itemsize
+    n = width // itemsize
     e = n // len(addresses)
     widen = ir.VectorType(I32, n)([i % e for i in range(n)])
     found: Vec | None = None
@@ -230,8 +233,8 @@ def prefetch(b: ir.IRBuilder, address: ir.Value, locality: int) -> None:
     b.call(fn, (b.inttoptr(address, byte), I32(0), I32(locality), I32(1)))
 
 
-def load_vector(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
-    return Vec(b, load(b, address, vector_type(itemsize)))
+def load_vector(b: ir.IRBuilder, address: ir.Value, itemsize: int, width: int = VECTOR_BYTES) -> Vec:
+    return Vec(b, load(b, address, ir.VectorType(scalar_type(itemsize), width // itemsize)))
 
 
 def first_lanes(b: ir.IRBuilder, count: ir.Value, itemsize: int, of: int | None = None) -> ir.Value:
@@ -269,5 +272,5 @@ def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return b.shuffle_vector(one, ir.Constant(ty, ir.Undefined), ir.VectorType(I32, lanes)([0] * lanes))
 
 
-def load_splat(b: ir.IRBuilder, address: ir.Value, itemsize: int) -> Vec:
-    return Vec(b, splat(b, load(b, address, scalar_type(itemsize)), VECTOR_BYTES // itemsize))
+def load_splat(b: ir.IRBuilder, address: ir.Value, itemsize: int, width: int = VECTOR_BYTES) -> Vec:
+    return Vec(b, splat(b, load(b, address, scalar_type(itemsize)), width // itemsize))
