@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import fastnet
 from fastnet import fused, pool, threads
-from fastnet.kernels import table
+from fastnet.kernels import crew, table
 from fastnet.kernels.ranges import NO_MEMORY
 from tests.ranges import NO_CONTEXT, Range
 from tests.test_bits import DTYPES, WAYS, bits, network
@@ -191,6 +191,25 @@ def test_who_has_not_begun_is_not_waited_for():
     release.set()
     holder.join(30)
     test_threads_do_share_the_work()
+
+
+def test_who_comes_too_late_looks_out_for_the_next_call(monkeypatch):
+    """Else brief calls, one after the other, would wake a helper each, who would never be in time."""
+    monkeypatch.setattr(pool, "_addresses", pool._addresses[:0])
+    monkeypatch.setattr(pool, "_mailboxes", [])
+    ranges = Range(lambda first, stop: None)
+    threads.together(ranges.address, NO_CONTEXT, 2, 1, 2)
+    [(mailbox, _)] = pool._mailboxes
+    found_awake = 0
+    for _ in range(20):
+        while mailbox[crew.STATE // 8] != crew.ASLEEP:
+            time.sleep(0.001)
+        threads.together(ranges.address, NO_CONTEXT, 2, 1, 2)  # which takes a few microseconds
+        deadline = time.monotonic() + 0.1
+        while mailbox[crew.STATE // 8] != crew.AWAKE and time.monotonic() < deadline:
+            pass
+        found_awake += time.monotonic() < deadline
+    assert found_awake >= 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the C library is under another name")

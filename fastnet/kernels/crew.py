@@ -183,10 +183,9 @@ def _make(digest: str, cache: bool) -> tuple[Any, ...]:
             if state == AWAKE:
                 _leave_caller(mailbox)
                 if replace(mailbox + STATE, AWAKE, ASLEEP):
-                    state = ASLEEP
-            while state == ASLEEP:
-                _acquire(load_int64(mailbox + ACQUIRE), load_int64(mailbox + WAKE))
-                _leave_caller(mailbox)
+                    _acquire(load_int64(mailbox + ACQUIRE), load_int64(mailbox + WAKE))
+                    _leave_caller(mailbox)
+                    replace(mailbox + STATE, ASLEEP, AWAKE)  # too late for that call, but not for the next
                 state = load_atomic(mailbox + STATE)
             task = state & ~_FLAGS
             if task != 0 and replace(mailbox + STATE, state, task | RUNNING):
