@@ -86,7 +86,7 @@ def _narrow(zero, table, layer, a, a_row, rows, c, c_row):
             ahead,
         )  # fmt: skip
         activation = load_int64(layer + ACTIVATION)
-        if activation != IDENTITY:  # no inputs: nothing but the activation
+        if activation != IDENTITY:
             sweep(
                 zero, table, 2 * fan_out, turned, 0, 0, turned, 0, turned, VECTOR_BYTES, 0,
                 turned, VECTOR_BYTES, lanes, 0, 0, activation, 0, turned, 0,
@@ -119,9 +119,9 @@ def _turned(zero, table, layer, a, a_row, a_k, rows, c, c_row):
 @kernel
 def _activate_rows(zero, table, layer, rows, c, c_row):
     activation = load_int64(layer + ACTIVATION)
-    if activation != IDENTITY:  # no inputs: nothing but the activation
+    if activation != IDENTITY:
         sweep(
-            zero, table, rows, c, 0, 0, c, 0, c, c_row, VECTOR_BYTES, c, c_row,
+            zero, table, rows, c, 0, 0, c, 0, c, c_row, 0, c, c_row,
             load_int64(layer + FAN_OUT), 0, 0, activation, 0, c, 0,
         )  # fmt: skip
 

@@ -73,8 +73,9 @@ def compile_sweep(element: Any, digest: str, cache: bool) -> Any:
             elif beside:
                 further = min(FURTHER * height, max(rows - height + beyond, height))
                 ahead, ahead_k = a + further * a_row, height * a_k
-            rest = columns - vecs * lanes
-            v = 0
+            v, rest = 0, columns - vecs * lanes
+            if init == c:
+                v, rest = vecs, 0
             while v < vecs or rest > 0:
                 part = 0
                 if v < vecs:
@@ -110,12 +111,13 @@ def sweep(
 ):  # fmt: skip
     """C = activation(init + A B): rows of tiles, each along all columns of B. A softmax is the caller's.
 
-    Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole
-    vectors. Row strides of init may be 0, and so may the step between its vectors. With `add`,
-    C = activation(C + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and
-    read from there by the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched
-    into the second-level cache; any address will do. With C for `ahead`, it is rows of A that come next, and
-    up to `ahead_k` behind these.
+    Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole vectors.
+    Rows of init are a value in all of a row's vectors, or all of them the same row: its row stride is 0, or
+    the step between its vectors, or both. With C for `init`, C = activation(C); with `add`, C = activation(C
+    + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and read from there by
+    the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched into the second-
+    level cache; any address will do. With C for `ahead`, it is rows of A that come next, and up to `ahead_k`
+    behind these.
     """
     call(
         zero, load_int64(table + SWEEP),

@@ -62,13 +62,13 @@ def tile(
     """C = init + A B on one register tile, chunk by chunk of k, each a chain of fused multiply-adds.
 
     C is `rows` by `vecs` vectors; A is broadcast element by element, of any strides; the vectors of B lie
-    side by side in each of its `depth` rows. With `add`, C += init + A B. Chunks after the first start from
-    zero and are added to what came before: in registers if there are enough, else in C, which stays in the
-    first-level cache meanwhile. With `lanes` > 0 (one vector wide only), no more than that many lanes of B
-    and init are read, and at least as many of C are written. With `pack`, TILE_ROWS rows only, the vectors
-    of B are stored there as they pass, as a panel. Some of the tallest tiles fetch a line of cache for each
-    k, from `ahead` on in steps of `ahead_k`. All sizes of tile are emitted here, and chosen by a switch on
-    rows and vecs.
+    side by side in each of its `depth` rows. Of init_row and init_vec, one is 0 at least. With `add`, C +=
+    init + A B. Chunks after the first start from zero and are added to what came before: in registers if
+    there are enough, else in C, which stays in the first-level cache meanwhile. With `lanes` > 0 (one vector
+    wide only), no more than that many lanes of B and init are read, and at least as many of C are written.
+    With `pack`, TILE_ROWS rows only, the vectors of B are stored there as they pass, as a panel. Some of the
+    tallest tiles fetch a line of cache for each k, from `ahead` on in steps of `ahead_k`. All sizes of tile
+    are emitted here, and chosen by a switch on rows and vecs.
     """
     size = itemsize(zero)
 
@@ -128,7 +128,13 @@ def _emit_tile(
     def in_c(r: int, v: int) -> Any:
         return vector.load_vector(b, place(r, v), size, wide).v
 
-    start = {(r, v): load(at(init, r, init_row, v, init_vec)) for r, v in grid}
+    by_row = [load(b.add(init, b.mul(init_row, I64(r)))).v for r in range(height)]
+
+    def by_vector() -> dict[Any, Any]:
+        loaded = [load(b.add(init, b.mul(init_vec, I64(v)))).v for v in range(width)]
+        return {(r, v): loaded[v] for r, v in grid}
+
+    start = _where(b, init_vec, by_vector, {(r, v): by_row[r] for r, v in grid})
     # left alone, each row's address becomes the one before it plus a stride: a chain as long as the sums'
     a_rows = [b.mul(a_row, I64(r)) for r in range(height)]
     a_rows = [vector.opaque(b, offset) if r in (3, 5) else offset for r, offset in enumerate(a_rows)]
@@ -137,7 +143,7 @@ def _emit_tile(
             vector.prefetch(b, b.add(b.add(c, b.mul(c_row, I64(r))), I64(line)), 3)
     held = is_held(height, width)
     if held:
-        none = {key: ir.Constant(start[key].v.type, ir.Undefined) for key in grid}
+        none = {key: ir.Constant(start[key].type, ir.Undefined) for key in grid}
         earlier = _where(b, add, lambda: {(r, v): in_c(r, v) for r, v in grid}, none)
     before = b.block
     chunk, loop, after = (b.append_basic_block(name) for name in ("chunk", "k", "k_done"))
@@ -147,8 +153,8 @@ def _emit_tile(
     # a chunk of inputs: its sums start from zero, but those of the first from init, and are added to earlier
     # ones
     b.position_at_end(chunk)
-    total = {key: b.phi(start[key].v.type) for key in grid} if held else {}
-    begin = {key: b.phi(start[key].v.type) for key in grid}
+    total = {key: b.phi(start[key].type) for key in grid} if held else {}
+    begin = {key: b.phi(start[key].type) for key in grid}
     rest, adds = b.phi(I64), b.phi(add.type)
     walks = [(a, a_k), (b_address, b_k)]
     walks += [] if pack is None else [(pack, I64(PANEL_ROW))]
@@ -158,7 +164,7 @@ def _emit_tile(
     b.cbranch(b.icmp_signed(">", count, I64(0)), loop, after)
 
     b.position_at_end(loop)
-    phi = {key: b.phi(start[key].v.type) for key in grid}
+    phi = {key: b.phi(start[key].type) for key in grid}
     left, now = b.phi(I64), [b.phi(I64) for _ in walks]
     acc = {key: vector.Vec(b, phi[key]) for key in grid}
     if ahead is not None:
@@ -196,7 +202,7 @@ def _emit_tile(
         end.add_incoming(none, chunk)
         end.add_incoming(some, loop)
     for key in grid:
-        final[key] = b.phi(start[key].v.type)
+        final[key] = b.phi(start[key].type)
         final[key].add_incoming(begin[key], chunk)
         final[key].add_incoming(acc[key].v, loop)
     if held:
@@ -225,8 +231,8 @@ def _emit_tile(
         total[key].add_incoming(earlier[key], before)
         total[key].add_incoming(final[key], following)
     for key in grid:
-        begin[key].add_incoming(start[key].v, before)
-        begin[key].add_incoming(start[key].like(0.0).v, following)
+        begin[key].add_incoming(start[key], before)
+        begin[key].add_incoming(vector.Vec(b, start[key]).like(0.0).v, following)
     b.position_at_end(done)
     for r, v in total:
         vector.store(b, final[r, v], place(r, v))
