@@ -75,8 +75,10 @@ def tile(
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, rows, vecs, lanes, *operands, pack, ahead, ahead_k = args
         done = b.append_basic_block("tile_done")
-        masked = b.select(b.icmp_signed(">", lanes, I64(PART_BYTES // size)), I64(_MASKED), I64(_HALF))
-        flag = b.select(b.icmp_signed(">", lanes, I64(0)), masked, vecs)
+        half = b.and_(
+            b.icmp_signed("<=", lanes, I64(PART_BYTES // size)), b.icmp_signed("==", rows, I64(TILE_ROWS))
+        )
+        flag = b.select(b.icmp_signed(">", lanes, I64(0)), b.select(half, I64(_HALF), I64(_MASKED)), vecs)
         flag = b.select(b.icmp_signed("!=", pack, I64(0)), b.add(flag, I64(_PACKING)), flag)
         never = b.append_basic_block("tile_never")
         choice = b.switch(b.add(b.mul(rows, I64(_KEY_ROW)), flag), never)
@@ -85,7 +87,7 @@ def tile(
         for height, widths in TILES.items():
             tallest = height == TILE_ROWS
             kinds = [(width, width, VECTOR_BYTES) for width in widths] + [(_MASKED, 1, VECTOR_BYTES)]
-            kinds += [(_HALF, 1, PART_BYTES)] if PART_BYTES else []
+            kinds += [(_HALF, 1, PART_BYTES)] if PART_BYTES and tallest else []
             for (kind, width, wide), packing in product(kinds, (False, True)):
                 if packing and not tallest:
                     continue
