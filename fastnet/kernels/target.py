@@ -85,8 +85,8 @@ BLOCK_VECTORS = 12
 #: width of the tallest tiles where inputs are more than a chunk: on a Zen 4 one that is held, which takes
 #: 0.96 to 0.99 of the time from 33 inputs on; not measured elsewhere
 HELD_VECTORS = 2 if zen() == 4 else PANEL_VECTORS
-#: bytes of vectors that do where a row of the tallest tiles ends with no more, 0 if whole ones are as quick: a
-#: Zen 4 computes with halves, and broadcasts to them, in half of the time
+#: bytes of vectors that do where a row of the tallest tiles ends with no more, 0 if whole ones are as quick:
+#: a Zen 4 computes with halves, and broadcasts to them, in half of the time
 PART_BYTES = VECTOR_BYTES // 2 if zen() == 4 and VECTOR_BYTES == 64 else 0
 
 
