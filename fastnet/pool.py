@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 import threading
-from _thread import start_new_thread
+from _thread import get_native_id, start_new_thread
 from collections.abc import Callable
 from typing import Any
 
@@ -63,15 +63,16 @@ def _hire() -> None:
     for word, function in functions.items():
         mailbox[word // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
     lock = _Lock()
-    mailbox[crew.WAKE // 8], mailbox[crew.CPU // 8] = lock.address, -1  # nobody has woken it
+    mailbox[crew.WAKE // 8], mailbox[crew.KEPT_OFF // 8] = lock.address, -1
     addresses = np.append(_addresses, address + skip)
-    start_new_thread(_serve, (crew.serve(), mailbox, lock))
+    start_new_thread(_serve, (crew.serve(), mailbox, lock, crew.THREAD // 8))
     _mailboxes.append((mailbox, lock))
     _addresses = addresses
 
 
-def _serve(serve: Callable[[Array], None], mailbox: Array, lock: _Lock) -> None:
-    """Keeps the last two, as it does not end: an interrupt may have kept them from the list."""
+def _serve(serve: Callable[[Array], None], mailbox: Array, lock: _Lock, number: int) -> None:
+    """Keeps mailbox and lock, as it does not end: an interrupt may have kept them from the list."""
+    mailbox[number] = get_native_id()
     serve(mailbox)
 
 

@@ -18,17 +18,17 @@ from fastnet.kernels.atomic import add_atomic, exchange, load_atomic, look_out, 
 from fastnet.kernels.cache import cached
 from fastnet.kernels.headers import ObjectRef, address_of, data, length
 from fastnet.kernels.jit import OPTIONS, kernel, njit, source_digest, with_cache_if_possible
-from fastnet.kernels.placement import current_cpu, leave
+from fastnet.kernels.placement import allow, current_cpu, keep_off
 from fastnet.kernels.primitives import load_int64, stack_bytes, store_int64
 from fastnet.kernels.vector import I32, I64
 
 _INT = types.int64
 
 #: a mailbox: its state, the lock that the helper sleeps on, Python's functions for locks, C's for the
-#: settings of the floating-point unit; the CPU of whoever woke the helper last, and the system's functions
-#: for CPUs, 0 where there are none
+#: settings of the floating-point unit; which CPU the helper is kept off by who woke it, -1 for none; the
+#: system's functions for CPUs, 0 where there are none; and its number for the helper, 0 as long as unknown
 STATE, WAKE, ALLOCATE, ACQUIRE, RELEASE, FREE, GET_SETTINGS, SET_SETTINGS = range(0, 64, 8)
-CPU, GET_CPU, GET_AFFINITY, SET_AFFINITY = range(64, 96, 8)
+KEPT_OFF, GET_CPU, GET_AFFINITY, SET_AFFINITY, THREAD = range(64, 104, 8)
 MAILBOX_BYTES = 128
 #: states; with a task in the mailbox, its address and one of the first two, and that its caller sleeps
 AWAKE, RUNNING, ASLEEP, AWAITED = 0, 1, 2, 4
@@ -106,6 +106,27 @@ def _take(task):
 
 
 @kernel
+def _keep_off(mailbox):
+    """Have a helper that sleeps wake on another CPU than this one, which the caller needs."""
+    cpu = current_cpu(load_int64(mailbox + GET_CPU))
+    if load_atomic(mailbox + KEPT_OFF) < 0 and keep_off(
+        load_atomic(mailbox + THREAD),
+        cpu,
+        load_int64(mailbox + GET_AFFINITY),
+        load_int64(mailbox + SET_AFFINITY),
+    ):
+        exchange(mailbox + KEPT_OFF, cpu)
+
+
+@kernel
+def _allow(mailbox):
+    """Let this helper, now awake, use all of its CPUs again."""
+    cpu = exchange(mailbox + KEPT_OFF, -1)
+    if cpu >= 0:
+        allow(cpu, load_int64(mailbox + GET_AFFINITY), load_int64(mailbox + SET_AFFINITY))
+
+
+@kernel
 def _ask(mailboxes, count, wanted, task):
     """Put the task into the mailboxes of so many helpers: of those who are awake, if possible."""
     for i in range(count):
@@ -113,9 +134,8 @@ def _ask(mailboxes, count, wanted, task):
             wanted -= 1
     for i in range(count):
         mailbox = load_int64(mailboxes + 8 * i)
-        if wanted > 0 and load_atomic(mailbox + STATE) == ASLEEP:
-            exchange(mailbox + CPU, current_cpu(load_int64(mailbox + GET_CPU)))
         if wanted > 0 and replace(mailbox + STATE, ASLEEP, task | ASLEEP):
+            _keep_off(mailbox)
             _call(load_int64(mailbox + RELEASE), load_int64(mailbox + WAKE))
             wanted -= 1
 
@@ -142,15 +162,6 @@ def _collect(mailbox, task):
         elif look_out(mailbox + STATE, state, _LOOKS) == state:
             _sleep_until_done(mailbox, task)
         state = load_atomic(mailbox + STATE)
-
-
-@kernel
-def _leave_caller(mailbox):
-    """Off the CPU of whoever woke this helper last, who needs it."""
-    leave(
-        load_atomic(mailbox + CPU), load_int64(mailbox + GET_CPU), load_int64(mailbox + GET_AFFINITY),
-        load_int64(mailbox + SET_AFFINITY),
-    )  # fmt: skip
 
 
 def _make(digest: str, cache: bool) -> tuple[Any, ...]:
@@ -180,13 +191,11 @@ def _make(digest: str, cache: bool) -> tuple[Any, ...]:
         mailbox = data(address_of(mailbox_ref))
         while True:
             state = look_out(mailbox + STATE, AWAKE, _LOOKS)
-            if state == AWAKE:
-                _leave_caller(mailbox)
-                if replace(mailbox + STATE, AWAKE, ASLEEP):
-                    _acquire(load_int64(mailbox + ACQUIRE), load_int64(mailbox + WAKE))
-                    _leave_caller(mailbox)
-                    replace(mailbox + STATE, ASLEEP, AWAKE)  # too late for that call, but not for the next
-                state = load_atomic(mailbox + STATE)
+            if state == AWAKE and replace(mailbox + STATE, AWAKE, ASLEEP):
+                _acquire(load_int64(mailbox + ACQUIRE), load_int64(mailbox + WAKE))
+                _allow(mailbox)
+                replace(mailbox + STATE, ASLEEP, AWAKE)  # too late for that call, but not for the next
+            state = load_atomic(mailbox + STATE)
             task = state & ~_FLAGS
             if task != 0 and replace(mailbox + STATE, state, task | RUNNING):
                 _call(load_int64(mailbox + SET_SETTINGS), task + _SETTINGS)

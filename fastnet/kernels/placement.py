@@ -1,7 +1,8 @@
-"""Which CPU a thread is on, and how it leaves it for another.
+"""Which CPU a thread is on, and how another is kept off it.
 
-A system may wake a helper on the CPU of its caller, and leave both there for a tenth of a second while
-another is idle: two threads took one and a half times as long as one meanwhile, on a virtual machine of two.
+A system may wake a helper on the CPU of its caller, where it waits for up to a tenth of a second while
+another is idle: two threads took as long as one meanwhile, on a virtual machine of two. So who wakes a helper
+takes its own CPU from those that the helper may use, and the helper, once awake, takes it back.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ def _ask_cpu(typingctx: Any, function: Any) -> Any:
 
 
 @intrinsic
-def _affinity(typingctx: Any, function: Any, cpus: Any) -> Any:
-    """sched_getaffinity or sched_setaffinity of the calling thread; 0 if that worked."""
+def _affinity(typingctx: Any, function: Any, thread: Any, cpus: Any) -> Any:
+    """sched_getaffinity or sched_setaffinity of a thread, 0 for the calling one; 0 if that worked."""
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         ty = ir.FunctionType(I32, (I32, I64, I64))
         function = b.inttoptr(args[0], ty.as_pointer())
-        return b.sext(b.call(function, (I32(0), I64(_SET_BYTES), args[1])), I64)
+        return b.sext(b.call(function, (b.trunc(args[1], I32), I64(_SET_BYTES), args[2])), I64)
 
-    return _INT(_INT, _INT), codegen
+    return _INT(_INT, _INT, _INT), codegen
 
 
 @kernel
@@ -52,22 +53,32 @@ def current_cpu(get_cpu):
 
 
 @kernel
-def leave(cpu, get_cpu, get_affinity, set_affinity):
-    """Move the calling thread to another CPU if it is on this one and may use others.
+def keep_off(thread, cpu, get_affinity, set_affinity):
+    """Take this CPU from those that another thread may use, if it may use others; whether that was done.
 
-    What it may use is as before afterwards. The last three are addresses of C functions, or 0.
+    The number of the thread is the system's; 0 if it is not known. The last two are addresses of C functions.
     """
-    if cpu < 0 or cpu >= 8 * _SET_BYTES or current_cpu(get_cpu) != cpu:
-        return
+    if thread <= 0 or cpu < 0 or cpu >= 8 * _SET_BYTES:
+        return False
     cpus = stack_bytes(_SET_BYTES)
-    if _affinity(get_affinity, cpus) != 0:
-        return
+    if _affinity(get_affinity, thread, cpus) != 0:
+        return False
     word = cpus + cpu // 64 * 8
     allowed = load_int64(word)
     store_int64(word, allowed & ~(1 << cpu % 64))
     others = 0
     for at in range(0, _SET_BYTES, 8):
         others |= load_int64(cpus + at)
-    if others != 0 and _affinity(set_affinity, cpus) == 0:  # which moves it at once
-        store_int64(word, allowed)
-        _affinity(set_affinity, cpus)
+    if others == 0 or load_int64(word) == allowed:
+        return False
+    return _affinity(set_affinity, thread, cpus) == 0
+
+
+@kernel
+def allow(cpu, get_affinity, set_affinity):
+    """Add this CPU to those that the calling thread may use."""
+    cpus = stack_bytes(_SET_BYTES)
+    if _affinity(get_affinity, 0, cpus) == 0:
+        word = cpus + cpu // 64 * 8
+        store_int64(word, load_int64(word) | 1 << cpu % 64)
+        _affinity(set_affinity, 0, cpus)
