@@ -28,15 +28,15 @@ _LATENCY = 4
 #: rounds of shuffles that transpose a square
 _ROUNDS = 4
 #: cycles that turning a vector of one column takes, through memory, on the way in and out
-_TURN, _TURN_OUT = 4, 2
+_TURN, _TURN_OUT = 3 if PART_BYTES else 4, 2
 #: and so many more where rows of x come from memory: turned, they wait for it, tiles do not. On a Zen 4 that
 #: halves the time of 16-16 x 200000, and 100-10 x 100000 takes 0.7; it was not measured elsewhere
-_TURN_FROM_MEMORY = 7 if zen() == 4 else 0
+_TURN_FROM_MEMORY = 10 if zen() == 4 else 0
 #: cycles for a tile beside its multiply-adds
-_TILE = 24
+_TILE = 16
 #: cycles that an activation takes for a vector, and for each byte of an element: 24 for float32, 32 for
-#: float64; and for a row of vectors, whose first it waits for
-_ACTIVATION, _ACTIVATION_BYTE, _ACTIVATED_ROW = 16, 2, 48
+#: float64; and for a row of vectors, whose last may be computed for less than four rows
+_ACTIVATION, _ACTIVATION_BYTE, _ACTIVATED_ROW = 16, 2, 16
 #: scratch for the sums of a block, so that it stays in the caches
 _BLOCK_SCRATCH = 3 << 20
 #: and for the columns of a block of narrow layers, which is up to so many times as long: up to a tenth less
