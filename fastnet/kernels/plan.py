@@ -25,10 +25,9 @@ from fastnet.kernels.ways import (
 _FMAS = 1 if zen() == 4 else 2
 #: fused multiply-add takes so many cycles, so a tile needs eight chains to keep two units busy
 _LATENCY = 4
-#: rounds of shuffles that transpose a square
-_ROUNDS = 4
-#: cycles that turning a vector of one column takes, through memory, on the way in and out
-_TURN, _TURN_OUT = 3 if PART_BYTES else 4, 2
+#: cycles that turning a vector of one column takes: in registers, where a layer is narrow; through memory, on
+#: the way in and out
+_TURN_NARROW, _TURN, _TURN_OUT = (2, 3, 2) if PART_BYTES else (4, 4, 2)
 #: and so many more where rows of x come from memory: turned, they wait for it, tiles do not. On a Zen 4 that
 #: halves the time of 16-16 x 200000, and 100-10 x 100000 takes 0.7; it was not measured elsewhere
 _TURN_FROM_MEMORY = 10 if zen() == 4 else 0
@@ -65,7 +64,7 @@ def plan(zero, table, first, stop):
         out_vecs, out_rows = (fan_out + lanes - 1) // lanes, batch
         if is_narrow(zero, fan_in, fan_out, batch):
             out_vecs, out_rows = 1, fan_out * batch // lanes
-            by_outputs += fan_in * batch * (_ROUNDS + fan_out) // (_FMAS * lanes)
+            by_outputs += fan_in * batch * (_TURN_NARROW + fan_out) // (_FMAS * lanes)
         else:
             halves = (2 * fan_out + lanes - 1) // lanes if PART_BYTES else 2 * out_vecs
             by_outputs += max(fan_in * batch * halves // (2 * _FMAS), fan_in * _LATENCY * tiles)
