@@ -79,7 +79,7 @@ def test_half_a_vector_is_half_of_the_work():
 
 
 def test_activations_count():
-    """Of outputs in the lanes some of each row go alone, and wait for themselves: two vectors, but not four."""
+    """Of outputs in the lanes some of each row go alone, and wait for themselves: two vectors, not four."""
     layer = Affine(np.zeros((16, 16)), np.zeros(16))
     activated = "samples in lanes" if target.VECTOR_BYTES == 64 else "outputs in lanes"
     with limited(1):
