@@ -68,11 +68,11 @@ SLOWED = {
     # 3 of 20 vectors
     "sigmoid": Edit(
         "fastnet/kernels/entry.py",
-        "        activate(zero, activation, x, out, vecs)\n",
+        "        activate(zero, activation, x, out, 1, 0, vecs)\n",
         """\
-        activate(zero, activation, x, out, vecs)
+        activate(zero, activation, x, out, 1, 0, vecs)
         if activation == 1:
-            activate(zero, activation, x, out, vecs * 3 // 20)
+            activate(zero, activation, x, out, 1, 0, vecs * 3 // 20)
 """,
     ),
 }
