@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     dtype: str
     #: "samples in lanes" or "outputs in lanes"; else who runs the layers instead
     orientation: str
-    #: of the tallest register tile: rows, vectors, elements of a vector
+    #: of the largest register tile: rows, vectors, elements of a vector
     tile: tuple[int, int, int]
     #: rows that go through all these layers together
     block: int
@@ -140,6 +140,9 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
     choices = [plan.explained(zero, fields.ctypes.data, *last, i) for i in range(len(sizes))]
     by_samples, block = bool(choices[0][0]), choices[0][1]
     lanes = target.VECTOR_BYTES // ready.dtype.itemsize
+    deep = all(fan_in > table.CHUNK for fan_in, _ in sizes)
+    vectors = target.HELD_VECTORS if deep else target.PANEL_VECTORS
+    least = lanes // 2 if target.PART_BYTES and not by_samples else lanes  # that are computed together
     reading = {
         ways.IN_PLACE: "in place",
         ways.STREAMED: "streamed",
@@ -152,14 +155,11 @@ def _plan(ready: Prepared, batch: int, activations: list[int]) -> Plan:
         "-".join(str(n) for n in (sizes[0][0], *(fan_out for _, fan_out in sizes))),
         ready.dtype.name,
         "samples in lanes" if by_samples else "outputs in lanes",
-        (target.TILE_ROWS, target.PANEL_VECTORS, lanes),
+        (target.TILE_ROWS, vectors, lanes),
         block,
         tuple("broadcast" if by_samples else reading[way] for _, _, way in choices),
         threads,
         "columns" if by_columns > 1 else "rows",
         piece,
-        # rows of outputs may end with half a vector
-        _share(
-            sizes, batch, piece, lanes // 2 if target.PART_BYTES and not by_samples else lanes, by_samples
-        ),
+        _share(sizes, batch, piece, least, by_samples),
     )

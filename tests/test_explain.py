@@ -55,6 +55,19 @@ def test_the_share_is_of_the_plan(sizes, batch, dtype):
     assert str(plan).endswith(f", {plan.share:.0%} of the arithmetic used")
 
 
+@pytest.mark.parametrize(
+    ("sizes", "vectors"),
+    [
+        ((33, 300, 300), target.HELD_VECTORS),
+        ((32, 300), target.PANEL_VECTORS),
+        ((300, 20, 300), target.PANEL_VECTORS),
+    ],
+)
+def test_tiles_of_many_inputs_may_be_narrower(sizes, vectors):
+    [plan] = fastnet.explain(network(*sizes), 100, "float32")
+    assert plan.tile[:2] == (target.TILE_ROWS, vectors)
+
+
 def test_nothing_is_said_of_what_no_kernel_runs():
     [plan] = fastnet.explain(network(2, 4, 3), 10, np.complex128)
     assert plan.share == 0
