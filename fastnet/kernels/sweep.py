@@ -113,11 +113,11 @@ def sweep(
 
     Strides are in bytes: A has any; the columns of B and C are contiguous, and C has room for whole vectors.
     Rows of init are a value in all of a row's vectors, or all of them the same row: its row stride is 0, or
-    the step between its vectors, or both. With C for `init`, C = activation(C); with `add`, C = activation(C
-    + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and read from there by
-    the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched into the second-
-    level cache; any address will do. With C for `ahead`, it is rows of A that come next, and up to `ahead_k`
-    behind these.
+    the step between its vectors, or both. With C for `init`, C = activation(C), and with `add`,
+    C = activation(C + init + A B). With `pack`, B is one panel, packed there by the first row of tiles and
+    read from there by the others. Meanwhile the panel at `ahead`, whose rows are `ahead_k` apart, is fetched
+    into the second-level cache; any address will do. With C for `ahead`, it is rows of A that come next, and
+    up to `ahead_k` behind these.
     """
     call(
         zero, load_int64(table + SWEEP),

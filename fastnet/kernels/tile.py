@@ -62,13 +62,13 @@ def tile(
     """C = init + A B on one register tile, chunk by chunk of k, each a chain of fused multiply-adds.
 
     C is `rows` by `vecs` vectors; A is broadcast element by element, of any strides; the vectors of B lie
-    side by side in each of its `depth` rows. Of init_row and init_vec, one is 0 at least. With `add`, C +=
-    init + A B. Chunks after the first start from zero and are added to what came before: in registers if
-    there are enough, else in C, which stays in the first-level cache meanwhile. With `lanes` > 0 (one vector
-    wide only), no more than that many lanes of B and init are read, and at least as many of C are written.
-    With `pack`, TILE_ROWS rows only, the vectors of B are stored there as they pass, as a panel. Some of the
-    tallest tiles fetch a line of cache for each k, from `ahead` on in steps of `ahead_k`. All sizes of tile
-    are emitted here, and chosen by a switch on rows and vecs.
+    side by side in each of its `depth` rows. Of init_row and init_vec, one is 0 at least. With `add`,
+    C += init + A B. Chunks after the first start from zero and are added to what came before: in registers
+    if there are enough, else in C, which stays in the first-level cache meanwhile. With `lanes` > 0 (one
+    vector wide only), no more than that many lanes of B and init are read, and at least as many of C are
+    written. With `pack`, TILE_ROWS rows only, the vectors of B are stored there as they pass, as a panel.
+    Some of the tallest tiles fetch a line of cache for each k, from `ahead` on in steps of `ahead_k`. All
+    sizes of tile are emitted here, and chosen by a switch on rows and vecs.
     """
     size = itemsize(zero)
 
@@ -152,8 +152,7 @@ def _emit_tile(
     following, done = b.append_basic_block("following"), b.append_basic_block("done")
     b.branch(chunk)
 
-    # a chunk of inputs: its sums start from zero, but those of the first from init, and are added to earlier
-    # ones
+    # a chunk of inputs: its sums start from zero, those of the first from init, and are added to earlier ones
     b.position_at_end(chunk)
     total = {key: b.phi(start[key].type) for key in grid} if held else {}
     begin = {key: b.phi(start[key].type) for key in grid}
